@@ -1,0 +1,77 @@
+"""A request: everything that decides the voxels of one structure, and nothing else.
+
+The same request gives the same voxels on the same kind of device, whatever the batch, the actor or the order.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+from engine.errors import InputError
+from engine.guidance.targets import Target
+
+Sampler = Literal["spectral", "mpdd"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to sample. None takes the bundle's calibrated value."""
+
+    sampler: Sampler = "spectral"
+    """`spectral` (spectrally consistent, default) or `mpdd` (as published)."""
+    steps: int | None = None
+    """Denoising steps."""
+    eta: float | None = None
+    """DDIM stochasticity: 0 deterministic, 1 ancestral."""
+    refine_passes: int | None = None
+    """Full-depth SDEdit passes after decoding."""
+    guidance_iterations: int = 80
+    """At most so many guidance iterations for a structure with targets."""
+
+    def __post_init__(self) -> None:
+        if self.sampler not in ("spectral", "mpdd"):
+            raise InputError(f"sampler: must be spectral or mpdd, not '{self.sampler}'")
+        if self.steps is not None and self.steps < 1:
+            raise InputError(f"steps: must be at least 1, not {self.steps}")
+        if self.eta is not None and not 0 <= self.eta <= 1:
+            raise InputError(f"eta: must lie within [0, 1], not {self.eta}")
+        if self.refine_passes is not None and self.refine_passes < 0:
+            raise InputError(f"refine_passes: must be at least 0, not {self.refine_passes}")
+        if self.guidance_iterations < 1:
+            raise InputError(f"guidance_iterations: must be at least 1, not {self.guidance_iterations}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One structure to generate."""
+
+    structure_id: str
+    """Unique name; also the key that makes writing a result twice harmless."""
+    bundle: str
+    """Bundle name (looked up in MESOFORGE_BUNDLES, then the packaged zoo) or path."""
+    shape: tuple[int, int, int]
+    """Voxels along (z, y, x)."""
+    seed: int
+    """Non-negative, below 2**63: the only source of randomness."""
+    targets: tuple[Target, ...] = ()
+    settings: Settings = Settings()
+
+    def __post_init__(self) -> None:
+        if len(self.shape) != 3 or min(self.shape) < 1:
+            raise InputError(f"shape: must be three positive sizes (z, y, x), not {self.shape}")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed: must lie within [0, 2**63), not {self.seed}")
+
+
+def structure_id(study: str, trial: int, sample: int) -> str:
+    """Name of a structure as a function of where it stands: 16 hexadecimal digits."""
+    return _digest(f"{study}/{trial}/{sample}")[:16]
+
+
+def structure_seed(study: str, study_seed: int, trial: int, sample: int) -> int:
+    """Seed of a structure, below 2**63, as a function of where it stands."""
+    return int(_digest(f"seed/{study}/{study_seed}/{trial}/{sample}")[:16], 16) >> 1
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
