@@ -1,0 +1,80 @@
+"""Labelled training images as the rest of the engine sees them: phase indices, with their origin."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where one array came from: enough to find the file again and to say what was taken from it."""
+
+    name: str
+    """File name without folders."""
+    sha256: str
+    """Of the file's bytes, hexadecimal."""
+    shape: tuple[int, ...]
+    """Of the whole file, before the region was cut out: (y, x) or (z, y, x)."""
+    kind: Literal["image", "volume"]
+    region: str = ""
+    """The part that was used, such as `x=0:256`; empty for all of it."""
+    segment: str = ""
+    """The segmentation rule that made labels of grey values; empty for a labelled file."""
+    thresholds: tuple[float, ...] = ()
+    """The grey values the rule cut at; phase index i+1 starts above thresholds[i]."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Micrographs:
+    """Training images of one material, all 2D or all 3D.
+
+    Of a volume, the slices along all three axes are the micrographs.
+    """
+
+    arrays: tuple[NDArray[np.uint8], ...]
+    """Phase indices 0..K-1, each (y, x) or (z, y, x), C-contiguous."""
+    phases: tuple[str, ...]
+    """K names; phase index i is phases[i]."""
+    labels: tuple[int, ...]
+    """Label in the files of each phase index, ascending, within 0..255."""
+    sources: tuple[Source, ...]
+    """One per array."""
+    voxel_size_um: float | None = None
+
+    def __post_init__(self) -> None:
+        assert self.arrays and len(self.arrays) == len(self.sources)
+        assert len(self.phases) == len(self.labels)
+        assert all(array.dtype == np.uint8 and array.ndim in (2, 3) for array in self.arrays)
+        assert len({array.ndim for array in self.arrays}) == 1
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether the arrays are 3D."""
+        return self.arrays[0].ndim == 3
+
+    @cached_property
+    def fractions(self) -> tuple[float, ...]:
+        """Share of each phase over all pixels or voxels, in the order of `phases`."""
+        counts = np.zeros(len(self.phases), dtype=np.int64)
+        for array in self.arrays:
+            counts += [np.count_nonzero(array == index) for index in range(len(self.phases))]
+        return tuple(float(count) for count in counts / counts.sum())
+
+    def describe(self) -> str:
+        """One line for the user: what a training run learns from."""
+        count, smallest, largest = len(self.arrays), *_extreme_shapes(self.arrays)
+        noun = "volume" if self.is_volume else "image"
+        what = f"{count} {noun}{'s' if count > 1 else ''} {smallest}"
+        if largest != smallest:
+            what += f" to {largest}"
+        return f"trains on the slices of {what} along z, y and x" if self.is_volume else f"trains on {what}"
+
+
+def _extreme_shapes(arrays: tuple[NDArray[np.uint8], ...]) -> tuple[str, str]:
+    """Shapes of the arrays with the fewest and the most elements, as text."""
+    by_size = sorted(arrays, key=lambda array: (array.size, array.shape))
+    smallest, largest = ("x".join(str(side) for side in array.shape) for array in (by_size[0], by_size[-1]))
+    return smallest, largest

@@ -1,0 +1,246 @@
+"""Training images from files: find, read, crop, segment or check the labels, and number the phases."""
+
+import glob
+import math
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import InputError
+from engine.metrics import AXES
+from engine.micrographs.files import SUFFIXES, distinct_values, read_array, sha256_of, side_text
+from engine.micrographs.micrograph import Micrographs, Source
+from engine.micrographs.segment import RULES, Rule, parse_rule, segment
+
+# A labelled image has a few distinct values; more (and more than the phases named) are taken for grey values.
+MOST_LABELS = 8
+
+Region = dict[str, tuple[int | None, int | None]]
+
+
+def read_micrographs(
+    paths: Sequence[str | Path],
+    phases: Sequence[str],
+    *,
+    segment: str | None = None,
+    region: str | None = None,
+    voxel_size_um: float | None = None,
+    minimum: int = 64,
+) -> Micrographs:
+    """Read the training images of one material.
+
+    Args:
+        paths: files (TIFF, PNG, NPY), folders of them, or patterns such as `slices/*.png`. A TIFF with several
+            pages or a 3D NPY is a volume. All must be 2D or all 3D.
+        phases: names; the labels found in all images together, sorted, belong to them in this order.
+        segment: rule for grey images, `otsu` or `thresholds:V1,V2,...`; None expects labels.
+        region: the part to use, such as `x=0:256,z=:100` (end excluded, open ends allowed); cut out first, so
+            thresholds and labels come from this part alone.
+        voxel_size_um: side of a voxel; None takes what all files agree on, if they say.
+        minimum: least side in pixels, the training crop.
+
+    Raises:
+        InputError: anything about files or options that cannot be used, in one line.
+    """
+    names = _checked_phases(phases)
+    rule = None if segment is None else parse_rule(segment, len(names))
+    cut = parse_region(region) if region else {}
+    if voxel_size_um is not None and not (math.isfinite(voxel_size_um) and voxel_size_um > 0):
+        raise InputError(f"voxel size: must be a positive length in micrometres, not {voxel_size_um}")
+    files = find_files(paths)
+    arrays: list[NDArray[np.uint8]] = []
+    sources: list[Source] = []
+    sizes: list[float | None] = []
+    for path in files:
+        array, source, size_um = _read_one(path, names, rule, cut, minimum)
+        if arrays and array.ndim != arrays[0].ndim:
+            raise InputError(
+                f"{path}: holds {array.ndim}D data, while {files[0]} holds {arrays[0].ndim}D; train on images or on "
+                "volumes"
+            )
+        arrays.append(array)
+        sources.append(source)
+        sizes.append(size_um)
+    labels = _labels(arrays, files, names, rule)
+    lookup = np.zeros(256, dtype=np.uint8)
+    lookup[list(labels)] = np.arange(len(labels))
+    if voxel_size_um is None and len(set(sizes)) == 1:
+        voxel_size_um = sizes[0]
+    return Micrographs(
+        arrays=tuple(lookup[array] for array in arrays),
+        phases=names,
+        labels=labels,
+        sources=tuple(sources),
+        voxel_size_um=voxel_size_um,
+    )
+
+
+def find_files(paths: Iterable[str | Path]) -> list[Path]:
+    """Files behind paths, folders (image files directly inside, by name) and patterns; each once.
+
+    Raises:
+        InputError: nothing there, or a folder without image files.
+    """
+    found: dict[Path, Path] = {}
+    for given in paths:
+        path = Path(given)
+        if path.is_dir():
+            inside = sorted(item for item in path.iterdir() if item.suffix.lower() in SUFFIXES and item.is_file())
+            if not inside:
+                raise InputError(f"{path}: no image in this folder; expected files of type {', '.join(SUFFIXES)}")
+        elif path.exists() or not glob.has_magic(str(given)):
+            inside = [path]
+        else:
+            inside = sorted(Path(name) for name in glob.glob(str(given)) if Path(name).is_file())
+            if not inside:
+                raise InputError(f"{given}: no file matches this pattern; check the path")
+        for item in inside:
+            found.setdefault(item.resolve(), item)
+    if not found:
+        raise InputError("no image was named; give at least one file, folder or pattern")
+    return list(found.values())
+
+
+def parse_region(text: str) -> Region:
+    """Read a region such as `x=0:256` or `z=:100,y=20:` into half-open ranges by axis.
+
+    Raises:
+        InputError: no such axis, an axis named twice, or a range that is not START:END.
+    """
+    region: Region = {}
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\w+)\s*=\s*(\d*)\s*:\s*(\d*)\s*", part)
+        if match is None:
+            raise InputError(f"region '{text}': '{part.strip()}' is not AXIS=START:END, such as x=0:256")
+        axis, start, end = match.groups()
+        if axis not in AXES:
+            raise InputError(f"region '{text}': no axis is called '{axis}'; axes are {', '.join(AXES)}")
+        if axis in region:
+            raise InputError(f"region '{text}': the axis {axis} is named twice; give one range for each axis")
+        region[axis] = (int(start) if start else None, int(end) if end else None)
+    return region
+
+
+def _crop(array: NDArray[Any], region: Region, path: Path) -> tuple[NDArray[Any], str]:
+    """The region of an array, and the region as text with its ends filled in."""
+    axes = AXES[-array.ndim :]
+    slices, texts = [slice(None)] * array.ndim, []
+    for axis, (start, end) in region.items():
+        if axis not in axes:
+            raise InputError(f"{path}: an image has no axis '{axis}' (region); axes of an image are y and x")
+        size = array.shape[axes.index(axis)]
+        first, last = start or 0, size if end is None else end
+        if not first < last <= size:
+            raise InputError(
+                f"{path}: region {axis}={first}:{last} is empty or leaves the array, which has {size} along {axis}; "
+                f"choose within {axis}=0:{size}"
+            )
+        slices[axes.index(axis)] = slice(first, last)
+        texts.append(f"{axis}={first}:{last}")
+    return array[tuple(slices)], ",".join(texts)
+
+
+def _read_one(
+    path: Path, phases: tuple[str, ...], rule: Rule | None, region: Region, minimum: int
+) -> tuple[NDArray[np.uint8], Source, float | None]:
+    """One file as labels 0..255 (phase indices where a rule is given), its origin and its voxel size."""
+    held = read_array(path)
+    cropped, region_text = _crop(held.array, region, path)
+    if min(cropped.shape) < minimum:
+        part = f" (region {region_text})" if region_text else ""
+        remedy = "" if cropped.ndim == 2 else ", or save the slices of a thin volume as separate images"
+        raise InputError(
+            f"{path}: {side_text(cropped.shape)}{part} is smaller than the training crop; every side must have at "
+            f"least {minimum}; use a larger image{' or region' if region_text else ''}{remedy}"
+        )
+    thresholds: tuple[float, ...] = ()
+    if rule is None:
+        labels = as_labels(cropped, path, most=max(MOST_LABELS, len(phases)), is_colour=held.is_colour)
+    else:
+        labels, thresholds = segment(cropped, rule, len(phases), where=str(path))
+    source = Source(
+        name=path.name,
+        sha256=sha256_of(path),
+        shape=tuple(held.array.shape),
+        kind="volume" if held.array.ndim == 3 else "image",
+        region=region_text,
+        segment=rule.text if rule else "",
+        thresholds=thresholds,
+    )
+    return labels, source, held.voxel_size_um
+
+
+def read_label_file(path: str | Path, *, most: int = MOST_LABELS) -> tuple[NDArray[np.uint8], float | None]:
+    """Read one labelled file, image or volume.
+
+    Args:
+        path: TIFF, PNG or NPY.
+        most: most distinct values that count as labels.
+
+    Returns:
+        Labels as they stand in the file, (y, x) or (z, y, x), and the voxel size in micrometres if the file says.
+
+    Raises:
+        InputError: unreadable file, or values that are no labels.
+    """
+    held = read_array(Path(path))
+    return as_labels(held.array, Path(path), most=most, is_colour=held.is_colour), held.voxel_size_um
+
+
+def as_labels(array: NDArray[Any], path: Path, *, most: int, is_colour: bool) -> NDArray[np.uint8]:
+    """The values as labels in a fresh contiguous array.
+
+    Raises:
+        InputError: grey values (colour, floating point, or more than `most` distinct), or labels outside 0..255.
+    """
+    values = distinct_values(array)
+    if is_colour or array.dtype.kind == "f" or len(values) > most:
+        kind = "a colour image" if is_colour else f"grey values of type {array.dtype}"
+        raise InputError(
+            f"{path}: {kind} with {len(values)} grey levels, not labels (at most {most} distinct integers); segment "
+            f"it with a rule (--segment): {RULES}"
+        )
+    if values[0] < 0 or values[-1] > 255:
+        listed = ", ".join(str(int(value)) for value in values)
+        raise InputError(f"{path}: labels must lie within 0..255, found {listed}; renumber them, or segment the image")
+    return np.array(array, dtype=np.uint8, order="C")
+
+
+def _checked_phases(phases: Sequence[str]) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in phases)
+    if len(names) < 2:
+        raise InputError(f"phases: at least two are needed, got {len(names)}; name them such as pore,solid")
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII):
+            raise InputError(f"phases: '{name}' is no name; use letters, digits and _, a letter first")
+        if names.count(name) > 1:
+            raise InputError(f"phases: '{name}' is named twice; each phase needs its own name")
+    return names
+
+
+def _labels(
+    arrays: Sequence[NDArray[np.uint8]], files: Sequence[Path], phases: tuple[str, ...], rule: Rule | None
+) -> tuple[int, ...]:
+    """Labels of all arrays together, one for each phase."""
+    first_seen: dict[int, Path] = {}
+    for array, path in zip(arrays, files, strict=True):
+        for label in distinct_values(array):
+            first_seen.setdefault(int(label), path)
+    labels = tuple(sorted(first_seen))
+    where = str(files[0]) if len(files) == 1 else f"{len(files)} images from {files[0]} on"
+    if rule is not None and len(labels) < len(phases):
+        empty = ", ".join(name for index, name in enumerate(phases) if index not in first_seen)
+        raise InputError(f"{where}: the rule {rule.text} leaves no pixel for {empty}; choose other thresholds")
+    if len(labels) != len(phases):
+        listed = ", ".join(
+            str(label) if len(files) == 1 else f"{label} (first in {first_seen[label].name})" for label in labels
+        )
+        raise InputError(
+            f"{where}: {len(labels)} label{'s' if len(labels) != 1 else ''} found ({listed}) but {len(phases)} phases "
+            f"named ({', '.join(phases)}); name one phase for each label, in the order of the labels"
+        )
+    return labels
