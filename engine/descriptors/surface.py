@@ -1,0 +1,63 @@
+"""Specific surface area of a phase: interface area per volume, in 1/voxel, from counted interface crossings.
+
+The estimator is stereology's S_V = 2 P_L (Saltykov; Underwood, Quantitative Stereology, 1970): twice the number
+of interface crossings per length of test line, averaged over lines along the axes. On voxels a crossing is a
+face between a phase voxel and another one, so for a volume this is (voxel faces per volume) / 1.5: a staircase
+has |n_x| + |n_y| + |n_z| times the area of the surface with normal n, 3/2 on average over all directions.
+
+Bias: none on average over directions. On spheres only voxelation is left: a single sphere is measured within
+8 % at a radius of 4 voxels, 4 % at 6, 1 % from 14 on; the mean over positions within 1 % from 4 on. A plane across
+an axis is underestimated by 1/3, one across a cube diagonal overestimated by 15 %.
+The raw face count (1.5 times this number) is what some tools and the project's prototype tables call surface.
+The same rule on a 2D section gives the area per volume of the isotropic material that it cuts, so micrographs
+and volumes can be compared.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.descriptors.runs import as_items
+from engine.errors import InputError
+
+
+def surface_area(mask: NDArray[Any], *, space_dims: int = 3) -> NDArray[np.float64]:
+    """Specific surface area S_V = 2 P_L, mean of the axes.
+
+    Args:
+        mask: [..., *space], bool or 0/1; at least 2 voxels along every axis.
+        space_dims: 3 for volumes, 2 for micrographs (the area of the isotropic material they cut).
+
+    Returns:
+        area per volume [...], in 1/voxel, within [0, 2]. The border of the volume is no interface.
+
+    Raises:
+        InputError: a side of one voxel, or other values than 0 and 1.
+    """
+    return np.asarray(2 * crossings(mask, space_dims=space_dims).mean(axis=-1))
+
+
+def crossings(mask: NDArray[Any], *, space_dims: int = 3) -> NDArray[np.float64]:
+    """Interface crossings per voxel step along each axis: the share of neighbour pairs of which one is phase.
+
+    Equals 2 * (S2(0) - S2(1)) up to the border's share.
+
+    Args:
+        mask: as for `surface_area`.
+
+    Returns:
+        [..., axes], dimensionless (per voxel), the axes in array order (z, y, x).
+
+    Raises:
+        InputError: a side of one voxel, or other values than 0 and 1.
+    """
+    items, batch = as_items(mask, space_dims)
+    if min(items.shape[1:]) < 2:
+        raise InputError(f"mask: interfaces need at least 2 voxels along every axis, got {items.shape[1:]}")
+    per_axis = []
+    for axis in range(1, space_dims + 1):
+        before, after = (items[(slice(None),) * axis + (part,)] for part in (slice(None, -1), slice(1, None)))
+        differ = (before != after).reshape(len(items), -1)
+        per_axis.append(np.count_nonzero(differ, axis=1) / differ.shape[1])
+    return np.stack(per_axis, axis=1).reshape(*batch, space_dims)

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+
+from engine.descriptors.surface import crossings, surface_area
+from engine.descriptors.two_point import directional_s2
+from engine.errors import InputError
+
+
+def ball(radius: float, centre: np.ndarray, side: int) -> np.ndarray:
+    z, y, x = (axis - c for axis, c in zip(np.ix_(*[np.arange(side)] * 3), centre, strict=True))
+    return z**2 + y**2 + x**2 < radius**2
+
+
+@pytest.mark.parametrize(("radius", "single", "mean"), [(4, 0.08, 0.01), (6, 0.04, 0.01), (10, 0.015, 0.005)])
+def test_spheres(radius, single, mean):
+    """Analytic area 4 pi R^2, at random positions: each within a few per cent, no bias on average."""
+    side = 2 * radius + 6
+    centres = side / 2 + np.random.default_rng(0).uniform(-1, 1, size=(30, 3))
+    masks = np.stack([ball(radius, centre, side) for centre in centres])
+    steps = (side - 1) * side**2  # neighbour pairs along one axis
+    ratio = surface_area(masks) * steps / (4 * np.pi * radius**2)
+    assert ratio == pytest.approx(np.ones(30), abs=single)
+    assert ratio.mean() == pytest.approx(1, abs=mean)
+
+
+@pytest.mark.parametrize(("normal", "factor"), [((0, 0, 1), 2 / 3), ((0, 1, 1), 2**1.5 / 3), ((1, 1, 1), 2 / 3**0.5)])
+def test_planes_show_the_stated_bias(normal, factor):
+    """A staircase has |n_x| + |n_y| + |n_z| times the area of its plane."""
+    n = np.array(normal) / np.linalg.norm(normal)
+    position = np.tensordot(n, np.indices((49, 49, 49)), axes=1)
+    period = 12 * n.max()  # 12 voxels along the axes, of 48 steps; two planes per period
+    mask = (position + 0.25) % period < period / 2
+    assert surface_area(mask) * period / 2 == pytest.approx(factor, rel=0.005)
+
+
+def test_boolean_model(boolean_model, within_standard_errors):
+    """A crossing is a pair of neighbours of which one is phase: 2 (S2(0) - S2(1)), known exactly."""
+    expected = 4 * (boolean_model.s2(0) - boolean_model.s2(1))
+    area = surface_area(boolean_model.masks)
+    within_standard_errors(area, expected)
+    surface = boolean_model.density * 4 * np.pi * boolean_model.radius**2 * np.exp(-np.log(2))
+    assert area.mean() == pytest.approx(surface, rel=0.08)  # the continuum has features below a voxel
+
+
+def test_sections_of_an_isotropic_material_give_the_area_of_its_volume(boolean_model, within_standard_errors):
+    volumes = surface_area(boolean_model.masks)
+    sections = surface_area(boolean_model.masks[:, ::8], space_dims=2).mean(axis=1)
+    within_standard_errors(sections - volumes, np.zeros(()))
+
+
+def test_both_sides_have_the_same_surface_and_the_border_has_none():
+    mask = np.random.default_rng(0).random((5, 6, 7)) < 0.3
+    assert surface_area(mask) == surface_area(~mask)
+    assert surface_area(np.ones((5, 6, 7), dtype=bool)) == 0
+
+
+def test_bounds_are_reached_by_the_checkerboard():
+    assert surface_area(np.indices((4, 4, 4)).sum(axis=0) % 2) == 2
+
+
+def test_crossings_follow_the_axes_and_s2():
+    mask = np.broadcast_to((np.arange(16) // 4 % 2 == 0)[:, None, None], (16, 8, 8))
+    assert crossings(mask) == pytest.approx([3 / 15, 0, 0])
+    noise = np.random.default_rng(1).random((32, 32, 32)) < 0.4
+    s2 = directional_s2(noise, 2).numpy()
+    assert crossings(noise) == pytest.approx(2 * (s2[:, 0] - s2[:, 1]), rel=0.02)
+
+
+def test_batch_and_bad_input():
+    masks = np.random.default_rng(0).random((2, 3, 5, 6, 7)) < 0.3
+    assert surface_area(masks)[1, 2] == surface_area(masks[1, 2])
+    with pytest.raises(InputError, match="at least 2 voxels"):
+        surface_area(np.ones((1, 4, 4), dtype=bool))
+    with pytest.raises(InputError, match="only 0 and 1"):
+        surface_area(np.full((4, 4, 4), 2))
