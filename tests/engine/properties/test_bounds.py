@@ -1,0 +1,46 @@
+import pytest
+
+from engine.errors import InputError
+from engine.properties.bounds import hashin_shtrikman, relative_diffusivity, reuss, voigt
+
+
+def test_known_values() -> None:
+    assert voigt((0.25, 0.75), (4, 8)) == 7
+    assert reuss((0.25, 0.75), (4, 8)) == pytest.approx(1 / (0.25 / 4 + 0.75 / 8))
+    assert reuss((0.5, 0.5), (1, 0)) == 0
+    for fraction in (0.0, 0.3, 0.9):
+        bounds = relative_diffusivity(fraction)
+        assert (bounds.low, bounds.high) == (0, pytest.approx(2 * fraction / (3 - fraction), abs=1e-15))
+    assert relative_diffusivity(1.0).low == relative_diffusivity(1.0).high == 1
+
+
+def test_two_phases_agree_with_maxwells_coated_spheres() -> None:
+    matrix, inclusion, fraction = 2.0, 5.0, 0.3
+    contrast = (inclusion - matrix) / (inclusion + 2 * matrix)
+    maxwell = (
+        matrix * (1 + 2 * fraction * contrast) / (1 - fraction * contrast)
+    )  # Maxwell 1873: the matrix is the lower
+    assert hashin_shtrikman((1 - fraction, fraction), (matrix, inclusion)).low == pytest.approx(maxwell)
+
+
+@pytest.mark.parametrize("fractions", [(0.2, 0.3, 0.5), (0.6, 0.1, 0.3), (1.0, 0.0, 0.0)])
+def test_bounds_are_ordered_and_meet_in_a_single_phase(fractions: tuple[float, ...]) -> None:
+    conductivities = (0.1, 1.0, 7.0)
+    shtrikman = hashin_shtrikman(fractions, conductivities)
+    chain = [reuss(fractions, conductivities), shtrikman.low, shtrikman.high, voigt(fractions, conductivities)]
+    assert chain == sorted(chain) or max(chain) - min(chain) < 1e-12
+    assert (max(chain) - min(chain) < 1e-12) == (max(fractions) == 1)
+
+
+def test_absent_phase_does_not_widen_the_bounds() -> None:
+    assert hashin_shtrikman((0.4, 0.6, 0.0), (1, 2, 100)) == hashin_shtrikman((0.4, 0.6), (1, 2))
+    assert reuss((1.0, 0.0), (3, 0)) == pytest.approx(3)
+
+
+def test_refuses_what_is_no_composite() -> None:
+    with pytest.raises(InputError, match="sum to 1"):
+        voigt((0.5, 0.6), (1, 0))
+    with pytest.raises(InputError, match="as many"):
+        reuss((1.0,), (1, 0))
+    with pytest.raises(InputError, match="at least 0"):
+        hashin_shtrikman((0.5, 0.5), (1, -1))
