@@ -1,0 +1,233 @@
+"""Bundles: a trained model as a folder with `card.json` and `weights.safetensors`, nothing pickled.
+
+The card says what the model is, where its data came from and how it was trained, and holds the sha256 of the
+weights; `load_bundle` checks it, so a damaged or exchanged file is refused.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.errors import InputError
+from engine.metrics import nearest
+from engine.models.autoencoder import FACTOR, Autoencoder, AutoencoderConfig
+from engine.models.checkpoint import load_tensors, prefixed, save_tensors, with_prefix, write_atomically
+from engine.models.denoiser import Denoiser, DenoiserConfig
+from engine.sampling.composition import Composition
+from engine.sampling.multiplane import Calibration, SamplerNumbers
+from engine.sampling.schedules import LinearSchedule
+
+FORMAT = 1
+CARD, WEIGHTS = "card.json", "weights.safetensors"
+ZOO = Path(__file__).parent / "zoo"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """One phase of a material."""
+
+    name: str
+    label: int
+    """Label in the training images, and in every volume that is written."""
+    fraction: float
+    """Share of the training data."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What is known about a bundle; `card.json`."""
+
+    name: str
+    material: str
+    phases: tuple[Phase, ...]
+    voxel_size_um: float | None
+    crop: int
+    """Pixels on a side of the training crops."""
+    autoencoder: AutoencoderConfig
+    denoiser: DenoiserConfig
+    schedule: dict[str, float]
+    """`timesteps`, `beta_start`, `beta_end` of the linear schedule."""
+    calibration: dict[str, Any]
+    """Sampler settings found at the end of training, with the measurements they were chosen by."""
+    data: tuple[dict[str, Any], ...]
+    """Training files: name, sha256, shape, region."""
+    source: str
+    licence: str
+    training: dict[str, Any]
+    """Command, seed and configuration."""
+    metrics: dict[str, Any]
+    """Measured from the saved weights."""
+    weights_sha256: str
+    format: int = FORMAT
+    folder: Path = field(default=Path(), compare=False)
+    """Where the card was read from; not part of the file."""
+
+    @property
+    def hash(self) -> str:
+        """Identity of the model: sha256 over the weights' hash and the sampler's calibration."""
+        text = json.dumps([self.weights_sha256, self.calibration, self.schedule], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def phase_names(self) -> tuple[str, ...]:
+        return tuple(phase.name for phase in self.phases)
+
+
+class Bundle:
+    """A loaded bundle: networks in evaluation mode on one device, with the card."""
+
+    def __init__(
+        self,
+        card: Card,
+        autoencoder: Autoencoder,
+        denoiser: Denoiser,
+        calibration: Calibration,
+        composition: Composition,
+        device: str = "cpu",
+    ) -> None:
+        self.card, self.device = card, device
+        self.autoencoder = autoencoder.to(device).eval().requires_grad_(False)
+        self.denoiser = denoiser.to(device).eval().requires_grad_(False)
+        self.calibration, self.composition = calibration.to(device), composition.to(device)
+        self.schedule = schedule_of(card.schedule)
+        self.factor = FACTOR
+
+
+def schedule_of(numbers: Mapping[str, float]) -> LinearSchedule:
+    return LinearSchedule(int(numbers["timesteps"]), numbers["beta_start"], numbers["beta_end"])
+
+
+def save_bundle(
+    folder: Path,
+    card: Card,
+    autoencoder: Autoencoder,
+    denoiser: Denoiser,
+    calibration: Calibration,
+    composition: Composition,
+) -> Card:
+    """Write a bundle, floating-point weights in half precision; the card last, so a folder with a card is whole.
+
+    Returns:
+        the card with the hash of what was written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = prefixed("autoencoder", autoencoder.state_dict()) | prefixed("denoiser", denoiser.state_dict())
+    half = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    # The spectra span many decades and are small: they stay in float32.
+    exact = prefixed("calibration", calibration.tensors()) | prefixed("composition", composition.tensors())
+    save_tensors(folder / WEIGHTS, half | exact)
+    record = asdict(card) | {"weights_sha256": file_sha256(folder / WEIGHTS)}
+    del record["folder"]
+    write_atomically(folder / CARD, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
+    return read_card(folder)
+
+
+def read_card(where: str | Path) -> Card:
+    """Read the card of a bundle given by path or name, without its weights.
+
+    Raises:
+        InputError: there is no such bundle, or its card is damaged.
+    """
+    folder = locate(where)
+    path = folder / CARD
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["format"] != FORMAT:
+            raise InputError(f"{path}: format {record['format']}, this version reads {FORMAT}; train the bundle again")
+        record["phases"] = tuple(Phase(**phase) for phase in record["phases"])
+        record["autoencoder"] = AutoencoderConfig(**record["autoencoder"])
+        multipliers = tuple(record["denoiser"].pop("multipliers"))
+        record["denoiser"] = DenoiserConfig(**record["denoiser"], multipliers=multipliers)
+        record["data"] = tuple(record["data"])
+        return Card(**record, folder=folder)
+    except InputError:
+        raise
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); restore the bundle") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not a bundle's card ({error}); restore it or train the bundle again") from None
+
+
+def load_bundle(where: str | Path, device: str = "cpu") -> Bundle:
+    """Load a bundle given by path or name.
+
+    Args:
+        where: path of a folder, or a name found in `MESOFORGE_BUNDLES` or the packaged zoo.
+        device: torch device.
+
+    Raises:
+        InputError: no such bundle, a missing file, or weights that are not those of the card.
+    """
+    card = read_card(where)
+    path = card.folder / WEIGHTS
+    if not path.is_file():
+        raise InputError(f"{path}: missing; a bundle needs {CARD} and {WEIGHTS}; restore it or train again")
+    found = file_sha256(path)
+    if found != card.weights_sha256:
+        raise InputError(
+            f"{path}: sha256 {found[:12]}… is not the card's {card.weights_sha256[:12]}…; "
+            "the file is damaged or was exchanged; restore it or train again"
+        )
+    tensors, _ = load_tensors(path)
+    autoencoder, denoiser = Autoencoder(card.autoencoder), Denoiser(card.denoiser)
+    _fill(autoencoder, with_prefix("autoencoder", tensors), path)
+    _fill(denoiser, with_prefix("denoiser", tensors), path)
+    try:
+        numbers = SamplerNumbers(**card.calibration["numbers"])
+        calibration = Calibration(**with_prefix("calibration", tensors), numbers=numbers)
+        composition = Composition(**with_prefix("composition", tensors))
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{card.folder}: no whole calibration ({error}); restore it or train again") from None
+    return Bundle(card, autoencoder, denoiser, calibration, composition, device)
+
+
+def find_bundles() -> list[Card]:
+    """Cards of all bundles that can be named, those of `MESOFORGE_BUNDLES` first; a damaged one raises."""
+    cards: dict[str, Card] = {}
+    for root in _roots():
+        for path in sorted(root.glob(f"*/{CARD}")):
+            card = read_card(path.parent)
+            cards.setdefault(path.parent.name, card)
+    return list(cards.values())
+
+
+def locate(where: str | Path) -> Path:
+    """Folder of a bundle given by path or name.
+
+    Raises:
+        InputError: there is none; names the nearest that exists.
+    """
+    path = Path(where)
+    for folder in [path, *(root / path.name for root in _roots() if str(where) == path.name)]:
+        if (folder / CARD).is_file():
+            return folder
+    if path.is_dir():
+        raise InputError(f"{path}: not a bundle, it has no {CARD}; train one with 'mesoforge train'")
+    names = sorted({card.parent.name for root in _roots() for card in root.glob(f"*/{CARD}")})
+    hint = nearest(path.name, names) if names else "; none is installed"
+    raise InputError(f"no bundle '{where}': neither a folder nor a known name{hint}; see 'mesoforge models'")
+
+
+def file_sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _roots() -> Sequence[Path]:
+    named = os.environ.get("MESOFORGE_BUNDLES", "")
+    return [Path(part) for part in named.split(os.pathsep) if part] + [ZOO]
+
+
+def _fill(model: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    try:
+        model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise InputError(f"{path}: the weights do not fit the card ({reason}); restore the bundle") from None
