@@ -1,0 +1,63 @@
+import torch
+
+from engine.sampling.multiplane import Noise
+from engine.sampling.refine import decode_volume, redraw_planes, refine, stretch
+
+
+class BlockCodec:
+    """Latents are block means of the first phase; decoding repeats them. Exact where a volume is made of blocks."""
+
+    factor = 4
+
+    def encode(self, probabilities):
+        return torch.nn.functional.avg_pool2d(probabilities[:, :1], 4)
+
+    def decode(self, latents):
+        first = latents.repeat_interleave(4, -1).repeat_interleave(4, -2)
+        return torch.cat([first, 1 - first], dim=1)
+
+
+def keep(planes, abar):
+    """A denoiser that knows nothing: takes the noise for signal, rescaled."""
+    return planes / abar**0.5
+
+
+def test_stretch_interpolates_along_one_axis_only():
+    volume = torch.randn(1, 2, 4, 5, 6)
+    for axis in range(3):
+        longer = stretch(volume, axis, 4)
+        size = volume.shape[2 + axis]
+        assert longer.shape[2 + axis] == 4 * size
+        # linear interpolation at voxel centres: the mean of each slab's two middle voxels is the latent itself
+        middle = longer.unfold(2 + axis, 4, 4)[..., 1:3].mean(dim=-1)
+        assert torch.allclose(middle.narrow(2 + axis, 1, size - 2), volume.narrow(2 + axis, 1, size - 2), atol=0.6)
+    ramp = torch.arange(4.0).view(1, 1, 4, 1, 1)
+    assert torch.allclose(stretch(ramp, 0, 4).flatten()[2:-2], (torch.arange(2, 14) + 0.5) / 4 - 0.5)
+
+
+def test_decoding_is_the_mean_over_the_axes_and_probabilities_sum_to_one():
+    latents = torch.rand(2, 1, 4, 4, 4)
+    soft = decode_volume(latents, BlockCodec())
+    assert soft.shape == (2, 2, 16, 16, 16)
+    assert torch.allclose(soft.sum(dim=1), torch.ones(2, 16, 16, 16))
+    constant = decode_volume(torch.full((1, 1, 4, 4, 4), 0.25), BlockCodec())
+    assert torch.allclose(constant[:, 0], torch.full((1, 16, 16, 16), 0.25))
+
+
+def test_decoding_does_not_prefer_an_axis():
+    latents = torch.rand(1, 1, 4, 4, 4)
+    turned = decode_volume(latents.permute(0, 1, 4, 2, 3), BlockCodec())
+    assert torch.allclose(turned, decode_volume(latents, BlockCodec()).permute(0, 1, 4, 2, 3), atol=1e-6)
+
+
+def test_redraw_without_noise_is_encode_and_decode():
+    soft = torch.rand(1, 2, 16, 16, 16)
+    soft = soft / soft.sum(dim=1, keepdim=True)
+    redrawn = redraw_planes(soft, 1, BlockCodec(), keep, 1 - 1e-12, Noise([0]))
+    plane = soft[0, :, :, 5, :]
+    assert torch.allclose(redrawn[0, :, :, 5, :], BlockCodec().decode(BlockCodec().encode(plane[None]))[0], atol=1e-4)
+
+
+def test_refine_with_no_pass_changes_nothing():
+    soft = torch.rand(1, 2, 16, 16, 16)
+    assert torch.equal(refine(soft, BlockCodec(), keep, [], Noise([0])), soft)
