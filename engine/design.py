@@ -1,0 +1,290 @@
+"""Design of microstructures: the one place that composes sampling, guidance, descriptors and properties.
+
+    bundle = load_bundle("berea")
+    result = design(Request(structure_id="a", bundle="berea", shape=(64, 64, 64), seed=1,
+                            targets=(parse_target("diffusivity[pore,z]=0.05±5%"),)), bundle)
+    result.generated.labels            # uint8 (z, y, x)
+    result.measurement.values          # {Metric: Measured}
+
+Generation (`generate`) and measurement (`measure`) can run in different processes; `design` is one after the other.
+
+Shapes: `B` structures, `C` latent channels, `K` phases, `d h w` latent space, `D H W` voxels (z, y, x).
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine.errors import InputError
+from engine.guidance.targets import Target, check_feasible
+from engine.guidance.volume import check_guided, fraction_goals, guide
+from engine.metrics import AXES, Metric
+from engine.models.bundle import Bundle, Phase
+from engine.models.inference import Inference
+from engine.outcomes import DesignOutcome, Measured, Outcome
+from engine.request import Request, Settings
+from engine.sampling.composition import steer_mean
+from engine.sampling.multiplane import Noise, SamplerNumbers, mpdd, sample, spectral, told
+from engine.sampling.refine import decode_volume, redraw_planes, refine
+from engine.sampling.spectra import SpectralFilter
+
+CURVE_LAGS = 32  # voxels; half of the crop that bundles are trained on
+SMALLEST_SIDE = 32  # voxels; below, the latent volume has fewer planes than the network's receptive field
+GUIDANCE_TIMES = (160.0, 60.0)  # trained times of the prior's redraws, first and last
+Report = Callable[[str, int, int], None]
+"""Progress: (what is going on, steps done, steps in all)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generated:
+    """A generated structure, not yet measured."""
+
+    request: Request
+    labels: NDArray[np.uint8]
+    """(z, y, x), labels as in the training images."""
+    outcome: DesignOutcome
+    """As guidance saw it; the measurement has the last word."""
+    trace: tuple[dict[str, float], ...]
+    """Every target's value at each guidance step; empty without targets."""
+    wall_time_s: float
+    """This structure's share of its batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """Descriptors and properties of one volume."""
+
+    values: dict[Metric, Measured]
+    curves: dict[str, NDArray[np.float32]]
+    """`s2[phase]` and `lineal_path[phase]` at r = 0, 1, ... voxels, mean of the three axes."""
+    wall_time_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DesignResult:
+    """A structure with its measured row."""
+
+    generated: Generated
+    measurement: Measurement
+    outcome: DesignOutcome
+    """Against the targets, on the certified values."""
+
+
+def design(request: Request, bundle: Bundle) -> DesignResult:
+    """Generate one structure, measure it and judge it against its targets."""
+    (generated,) = generate([request], bundle)
+    measurement = measure(generated.labels, bundle.card.phases)
+    outcome = judge(request.targets, measurement)
+    return DesignResult(generated=generated, measurement=measurement, outcome=outcome)
+
+
+def check_request(request: Request, phases: Sequence[str], factor: int = 4) -> None:
+    """Refuse what cannot be generated, before anything is computed.
+
+    Raises:
+        InputError: a shape that does not fit the autoencoder, or a target no structure can have.
+    """
+    step = 4 * factor  # the denoiser halves the latent plane twice
+    if any(side % step or side < SMALLEST_SIDE for side in request.shape):
+        raise InputError(
+            f"shape {'x'.join(map(str, request.shape))}: every side must be a multiple of {step}, "
+            f"at least {SMALLEST_SIDE}"
+        )
+    check_feasible(request.targets, phases)
+    check_guided(request.targets)
+
+
+def generate(requests: Sequence[Request], bundle: Bundle, progress: Report | None = None) -> list[Generated]:
+    """Generate structures, as one batch where shape and settings agree.
+
+    A structure's voxels depend on its request alone, not on the batch.
+
+    Raises:
+        InputError: a request that cannot be met (`check_request`).
+    """
+    for request in requests:
+        check_request(request, bundle.card.phase_names, bundle.factor)
+    inference = Inference(bundle)
+    groups: dict[tuple[tuple[int, int, int], Settings], list[int]] = {}
+    for i, request in enumerate(requests):
+        groups.setdefault((request.shape, request.settings), []).append(i)
+    made: dict[int, Generated] = {}
+    for members in groups.values():
+        batch = _generate_batch([requests[i] for i in members], bundle, inference, progress)
+        made.update(zip(members, batch, strict=True))
+    return [made[i] for i in range(len(requests))]
+
+
+@torch.no_grad()
+def _generate_batch(
+    requests: Sequence[Request], bundle: Bundle, inference: Inference, progress: Report | None
+) -> list[Generated]:
+    """Requests of one shape and one set of settings."""
+    started = time.perf_counter()
+    names, settings = bundle.card.phase_names, requests[0].settings
+    numbers = sampler_numbers(settings, bundle)
+    noise = Noise([request.seed for request in requests], bundle.device)
+    goals = [fraction_goals(request.targets, names) for request in requests]
+    latents = sample_latents(
+        bundle, inference, requests[0].shape, numbers, noise, settings.sampler, goals, _reporter(progress, "sampling")
+    )
+    probabilities = decode_volume(latents, inference)
+    levels = refine_levels(bundle, numbers)
+    probabilities = refine(probabilities, inference, inference.denoise, levels, noise)
+    sampled = time.perf_counter()
+
+    guided = [i for i, request in enumerate(requests) if request.targets]
+    outcomes = [DesignOutcome.UNGUIDED] * len(requests)
+    traces: list[tuple[dict[str, float], ...]] = [()] * len(requests)
+    indices = [p.argmax(dim=0) for p in probabilities]
+    if guided:
+        streams = noise.select(guided)
+        times = np.linspace(*GUIDANCE_TIMES, settings.guidance_iterations) * bundle.schedule.timesteps / 1_000
+        step = iter(times)
+
+        def redraw(current: Tensor, axis: int, which: Sequence[int]) -> Tensor:
+            abar = bundle.schedule.abar_at(float(next(step)))
+            return redraw_planes(current, axis, inference, inference.denoise, abar, streams.select(which))
+
+        results = guide(
+            probabilities[guided],
+            [requests[i].targets for i in guided],
+            names,
+            redraw,
+            settings.guidance_iterations,
+            _reporter(progress, "guidance"),
+        )
+        for i, result in zip(guided, results, strict=True):
+            indices[i] = result.probabilities.argmax(dim=0)
+            outcomes[i], traces[i] = result.outcome, result.trace
+    shares = [(sampled - started) / len(requests)] * len(requests)
+    for i in guided:
+        shares[i] += (time.perf_counter() - sampled) / len(guided)
+    labels = np.array([phase.label for phase in bundle.card.phases], dtype=np.uint8)
+    return [
+        Generated(
+            request=request,
+            labels=labels[indices[i].cpu().numpy()],
+            outcome=outcomes[i],
+            trace=traces[i],
+            wall_time_s=shares[i],
+        )
+        for i, request in enumerate(requests)
+    ]
+
+
+def sample_latents(
+    bundle: Bundle,
+    inference: Inference,
+    shape: tuple[int, int, int],
+    numbers: SamplerNumbers,
+    noise: Noise,
+    sampler: str = "spectral",
+    fractions: Sequence[object] = (),
+    on_step: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Latent volumes [B, C, d, h, w] of one shape (in voxels), one per stream of `noise`."""
+    latent = tuple(side // bundle.factor for side in shape)
+    levels = bundle.schedule.trajectory(numbers.steps)
+    if sampler == "mpdd":
+        fused = mpdd(inference.denoise)
+    else:
+        correction = SpectralFilter(
+            bundle.calibration.autocovariance, (latent[0], latent[1], latent[2]), zero_mode=numbers.zero_mode
+        )
+        fused = spectral(told(inference.denoise, bundle.schedule, numbers.snr_factor), correction, bundle.calibration)
+    if any(fractions):
+        fused = steer_mean(fused, bundle.composition, fractions)  # type: ignore[arg-type]
+    return sample(fused, (bundle.autoencoder.config.latent_channels, *latent), levels, numbers.eta, noise, on_step)
+
+
+def sampler_numbers(settings: Settings, bundle: Bundle) -> SamplerNumbers:
+    """The bundle's calibrated numbers, with what the settings ask for otherwise. `mpdd` is published with eta = 1 and
+    every trained step; 250 of them is what its quality needs here (docs/benchmarks.md)."""
+    numbers = bundle.calibration.numbers
+    if settings.sampler == "mpdd":
+        numbers = replace(numbers, steps=250, eta=1.0)
+    return replace(
+        numbers,
+        steps=numbers.steps if settings.steps is None else settings.steps,
+        eta=numbers.eta if settings.eta is None else settings.eta,
+        refine_passes=numbers.refine_passes if settings.refine_passes is None else settings.refine_passes,
+    )
+
+
+def refine_levels(bundle: Bundle, numbers: SamplerNumbers) -> list[float]:
+    """Alpha-bar of each refinement pass: from `refine_time` towards 0."""
+    times = np.linspace(numbers.refine_time, 0, numbers.refine_passes + 1)[:-1] * bundle.schedule.timesteps / 1_000
+    return [bundle.schedule.abar_at(float(t)) for t in times]
+
+
+def measure(labels: NDArray[np.uint8], phases: Sequence[Phase], *, certify: bool = True) -> Measurement:
+    """Everything this version measures of a volume.
+
+    Args:
+        labels: (z, y, x).
+        phases: the phases to measure, by label.
+        certify: solve the diffusivities with TauFactor, the independent solver; otherwise with our own.
+    """
+    from engine.descriptors.fractions import volume_fractions
+    from engine.descriptors.lineal_path import lineal_path
+    from engine.descriptors.surface import surface_area
+    from engine.descriptors.two_point import directional_s2
+
+    started = time.perf_counter()
+    values: dict[Metric, Measured] = {}
+    curves: dict[str, NDArray[np.float32]] = {}
+    lags = min(CURVE_LAGS, *labels.shape)
+    fractions = volume_fractions(labels, [phase.label for phase in phases])
+    for phase, fraction in zip(phases, fractions.tolist(), strict=True):
+        mask = labels == phase.label
+        absent = not mask.any()
+        geometry = Outcome.ABSENT if absent else Outcome.MEASURED
+        values[Metric("fraction", phase.name)] = Measured(value=fraction, outcome=geometry)
+        if min(labels.shape) > 1:
+            area = float(surface_area(mask))
+            values[Metric("surface_area", phase.name)] = Measured(value=area, outcome=geometry)
+        for axis, measured in _diffusivities(mask, certify):
+            values[Metric("diffusivity", phase.name, axis)] = measured
+        curves[f"s2[{phase.name}]"] = _mean_of_axes(directional_s2(mask, lags).numpy())
+        curves[f"lineal_path[{phase.name}]"] = _mean_of_axes(lineal_path(mask, lags))
+    return Measurement(values=values, curves=curves, wall_time_s=time.perf_counter() - started)
+
+
+def judge(targets: Iterable[Target], measurement: Measurement) -> DesignOutcome:
+    """Whether the measured values hold every target."""
+    wanted = list(targets)
+    if not wanted:
+        return DesignOutcome.UNGUIDED
+    held = all(t.metric in measurement.values and t.holds(measurement.values[t.metric].value) for t in wanted)
+    return DesignOutcome.ATTAINED if held else DesignOutcome.MISSED
+
+
+def _diffusivities(mask: NDArray[np.bool_], certify: bool) -> list[tuple[str, Measured]]:
+    if certify:
+        from engine.properties.certificate import certify_axes
+
+        return list(certify_axes(mask, AXES).items())
+    from engine.properties.transport import solve
+
+    out = []
+    for i, axis in enumerate(AXES):
+        result = solve(torch.from_numpy(mask).float().unsqueeze(0), i)
+        out.append((axis, Measured(value=float(result.value), outcome=result.outcome[0])))
+    return out
+
+
+def _mean_of_axes(curves: NDArray[np.float64]) -> NDArray[np.float32]:
+    out: NDArray[np.float32] = curves.mean(axis=0).astype(np.float32)
+    return out
+
+
+def _reporter(progress: Report | None, what: str) -> Callable[[int, int], None] | None:
+    if progress is None:
+        return None
+    return lambda done, total: progress(what, done, total)

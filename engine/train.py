@@ -1,0 +1,158 @@
+"""Training of a bundle from micrographs: autoencoder, denoiser, calibration, in one call that can be interrupted.
+
+    micrographs = read_micrographs([Path("rock.tif")], ("pore", "solid"))
+    card = train(micrographs, Path("my_bundle"), PRESETS["cpu"])
+
+Everything unfinished stands in `<out>/.training`; the same call goes on from there.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engine.calibrate import choose_numbers, image_statistics, latent_statistics
+from engine.errors import InputError
+from engine.micrographs.crops import CropSampler
+from engine.micrographs.micrograph import Micrographs
+from engine.models.bundle import CARD, WEIGHTS, Bundle, Card, Phase, load_bundle, read_card, save_bundle
+from engine.models.checkpoint import write_atomically
+from engine.models.inference import Inference
+from engine.models.presets import TrainingConfig
+from engine.models.training import Report, TrainingProgress, train_networks
+from engine.sampling.composition import Composition
+from engine.sampling.multiplane import Calibration, SamplerNumbers
+
+WORKSPACE = ".training"
+
+
+def train(
+    micrographs: Micrographs,
+    out: Path,
+    config: TrainingConfig,
+    *,
+    material: str = "",
+    command: str = "",
+    source: str = "",
+    licence: str = "",
+    on_progress: Report | None = None,
+) -> Card:
+    """Train a bundle, or go on with one that was interrupted.
+
+    Args:
+        micrographs: training data.
+        out: folder of the bundle; new, empty, or holding this very training unfinished.
+        config: how.
+        material, command, source, licence: for the card.
+        on_progress: called after each step of each stage.
+
+    Returns:
+        the card of the finished bundle.
+
+    Raises:
+        InputError: `out` holds something else, or a finished bundle.
+        WorkError: the disk refused.
+        KeyboardInterrupt: stopped; everything but the step under way is kept.
+    """
+    check_folder(out)
+    out.mkdir(parents=True, exist_ok=True)
+    workspace = out / WORKSPACE
+    networks = train_networks(micrographs, workspace, config, on_progress)
+    started = time.perf_counter()
+    schedule = {"timesteps": config.train_timesteps, "beta_start": config.beta_start, "beta_end": config.beta_end}
+    card = Card(
+        name=out.resolve().name,
+        material=material or out.resolve().name,
+        phases=tuple(
+            Phase(name=name, label=label, fraction=fraction)
+            for name, label, fraction in zip(micrographs.phases, micrographs.labels, micrographs.fractions, strict=True)
+        ),
+        voxel_size_um=micrographs.voxel_size_um,
+        crop=config.crop,
+        autoencoder=networks.autoencoder.config,
+        denoiser=networks.denoiser.config,
+        schedule=schedule,
+        calibration={"numbers": asdict(SamplerNumbers())},
+        data=tuple(asdict(record) for record in micrographs.sources),
+        source=source,
+        licence=licence,
+        training={"command": command, "seed": config.seed, "config": asdict(config), "torch": torch.__version__},
+        metrics={},
+        weights_sha256="",
+    )
+    # Saved and read back first: the calibration and every metric are those of the file (half precision), not of the
+    # networks in memory.
+    channels = networks.autoencoder.config.latent_channels
+    save_bundle(workspace, card, networks.autoencoder, networks.denoiser, *_empty_statistics(channels, card))
+    bundle = load_bundle(workspace, config.device)
+    inference = Inference(bundle)
+    calibration, composition = latent_statistics(
+        inference, CropSampler(micrographs, config.crop), len(card.phases), config.seed, config.calibration_crops
+    )
+    bundle = Bundle(bundle.card, bundle.autoencoder, bundle.denoiser, calibration, composition, config.device)
+    numbers: SamplerNumbers = calibration.numbers
+    curve: list[dict[str, Any]] = []
+    if config.calibrate:
+        record = workspace / "calibration.json"
+        known = json.loads(record.read_text()) if record.exists() else []
+
+        def on_step(step: int, steps: int, measured: list[dict[str, Any]]) -> None:
+            write_atomically(record, json.dumps(measured).encode())
+            if on_progress is not None:
+                elapsed = time.perf_counter() - started
+                on_progress(
+                    TrainingProgress(
+                        stage="calibration",
+                        step=step,
+                        steps=steps,
+                        loss=measured[-1]["score"],
+                        elapsed_s=elapsed,
+                        eta_s=elapsed / max(1, step - len(known)) * (steps - step),
+                    )
+                )
+
+        numbers, curve = choose_numbers(
+            bundle, inference, image_statistics(micrographs), config.seed, known=known, on_step=on_step
+        )
+    calibration = replace(calibration, numbers=numbers)
+    chosen = min(curve, key=lambda entry: entry["score"]) if curve else {}
+    metrics: Mapping[str, Any] = {**networks.metrics} | {
+        f"calibration_{name}_error": chosen[name]
+        for name in ("fraction", "surface_area", "s2", "lineal_path")
+        if chosen
+    }
+    card = replace(card, calibration={"numbers": asdict(numbers), "curve": curve}, metrics=dict(metrics))
+    card = save_bundle(out, card, networks.autoencoder, networks.denoiser, calibration, composition)
+    shutil.rmtree(workspace)
+    return card
+
+
+def check_folder(out: Path) -> None:
+    """Raise InputError where `out` cannot become this bundle."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise InputError(f"{out}: is a file; --out must name a folder")
+    if (out / CARD).exists():
+        raise InputError(f"{out}: holds the finished bundle '{read_card(out).name}'; choose another folder")
+    foreign = sorted(path.name for path in out.iterdir() if path.name not in (WORKSPACE, WEIGHTS))
+    if foreign:
+        raise InputError(f"{out}: holds something else ({foreign[0]}); choose another folder")
+
+
+def _empty_statistics(channels: int, card: Card) -> tuple[Calibration, Composition]:
+    """Placeholders for the bundle that the calibration itself runs on; overwritten before anything is sampled."""
+    zero = torch.zeros(1, channels)
+    return (
+        Calibration(autocovariance=zero.T.clone(), error_log_snr=torch.zeros(1), error_mean=zero),
+        Composition(
+            offset=torch.zeros(len(card.phases)),
+            slope=torch.zeros(len(card.phases), channels),
+            covariance=torch.eye(channels),
+        ),
+    )

@@ -1,0 +1,112 @@
+"""Guidance with an identity prior on level cuts of smooth random fields: the targets alone are at work."""
+
+import numpy as np
+import pytest
+import torch
+
+from engine.errors import InputError
+from engine.guidance.targets import parse_target
+from engine.guidance.volume import check_guided, fraction_goals, guide
+from engine.outcomes import DesignOutcome
+from engine.properties.transport import solve
+
+PHASES = ("pore", "solid")
+
+
+def smooth_field(seed, n=32, width=2.0):
+    k = np.fft.fftfreq(n)
+    radius2 = k[:, None, None] ** 2 + k[None, :, None] ** 2 + k[None, None] ** 2
+    noise = np.random.default_rng(seed).standard_normal((n, n, n))
+    field = np.fft.ifftn(np.fft.fftn(noise) * np.exp(-0.5 * (2 * np.pi * width) ** 2 * radius2)).real
+    return torch.from_numpy(field / field.std()).float()
+
+
+def soft_volume(seed, cut=0.5):
+    """Two phases, pore where the field is above the cut."""
+    pore = torch.sigmoid(2 * (smooth_field(seed) - cut))
+    return torch.stack([pore, 1 - pore])
+
+
+def identity(current, axis, which):
+    return current
+
+
+def run(soft, *texts, iterations=12):
+    targets = [parse_target(text, PHASES) for text in texts]
+    (result,) = guide(soft[None], [targets], PHASES, identity, iterations)
+    return result, (result.probabilities.argmax(dim=0) == 0)
+
+
+def test_fraction_is_met():
+    result, pore = run(soft_volume(0), "fraction[pore]=0.40±0.005")
+    assert result.outcome is DesignOutcome.ATTAINED
+    assert float(pore.float().mean()) == pytest.approx(0.40, abs=0.005)
+
+
+@pytest.mark.parametrize("factor", [0.7, 1.4])
+def test_fraction_and_diffusivity_are_met_together(factor):
+    soft = soft_volume(1, cut=0.2)
+    pore = (soft.argmax(dim=0) == 0).float()
+    natural, fraction = float(solve(pore[None], 0).value), float(pore.mean())
+    result, guided = run(
+        soft,
+        f"fraction[pore]={fraction}±0.01",
+        f"diffusivity[pore,z]={factor * natural}±4%",
+        iterations=30,
+    )
+    assert result.outcome is DesignOutcome.ATTAINED
+    assert float(guided.float().mean()) == pytest.approx(fraction, abs=0.01)
+    assert float(solve(guided.float()[None], 0).value) == pytest.approx(factor * natural, rel=0.04)
+
+
+def test_a_volume_that_does_not_percolate_can_be_opened():
+    soft = soft_volume(2, cut=1.2)
+    assert float(solve((soft.argmax(dim=0) == 0).float()[None], 0).value) == 0
+    result, pore = run(soft, "diffusivity[pore,z]>=0.02", iterations=40)
+    assert result.outcome is DesignOutcome.ATTAINED
+    assert float(solve(pore.float()[None], 0).value) >= 0.02
+
+
+def test_what_cannot_be_reached_is_missed_with_the_best_state_and_a_trace():
+    result, pore = run(soft_volume(3), "fraction[pore]=0.30±0.001", "diffusivity[pore,z]=0.299±0.1%", iterations=4)
+    assert result.outcome is DesignOutcome.MISSED
+    assert torch.isfinite(result.probabilities).all()
+    assert result.trace and set(result.trace[0]) == {"iteration", "fraction[pore]", "diffusivity[pore,z]"}
+    assert 0 < float(pore.float().mean()) < 1
+
+
+def test_a_target_that_holds_changes_nothing_with_an_identity_prior():
+    soft = soft_volume(4)
+    before = soft.argmax(dim=0)
+    fraction = float((before == 0).float().mean())
+    _, pore = run(soft, f"fraction[pore]={fraction}±0.05")
+    assert torch.equal(pore, before == 0)
+
+
+def test_a_volume_does_not_depend_on_its_batch():
+    targets = [[parse_target("fraction[pore]=0.4±0.003")], [parse_target("fraction[pore]=0.2±0.003")]]
+    soft = torch.stack([soft_volume(5), soft_volume(6)])
+    both = guide(soft, targets, PHASES, identity, 10)
+    alone = guide(soft[1:], targets[1:], PHASES, identity, 10)
+    assert torch.equal(both[1].probabilities, alone[0].probabilities)
+
+
+def test_three_phases():
+    a, b = smooth_field(7), smooth_field(8)
+    soft = torch.softmax(torch.stack([2 * a, 2 * b, torch.zeros_like(a)]), dim=0)
+    targets = [parse_target("fraction[a]=0.45±0.005"), parse_target("fraction[b]=0.25±0.005")]
+    (result,) = guide(soft[None], [targets], ("a", "b", "c"), identity, 20)
+    index = result.probabilities.argmax(dim=0)
+    assert result.outcome is DesignOutcome.ATTAINED
+    assert float((index == 0).float().mean()) == pytest.approx(0.45, abs=0.005)
+    assert float((index == 1).float().mean()) == pytest.approx(0.25, abs=0.005)
+
+
+def test_what_can_only_be_measured_is_refused():
+    with pytest.raises(InputError, match="surface_area"):
+        check_guided([parse_target("surface_area[pore]=0.1±0.01")])
+
+
+def test_goals_by_phase_index():
+    targets = [parse_target("fraction[solid]=0.8±0.01"), parse_target("diffusivity[pore,z]>=0.1")]
+    assert fraction_goals(targets, PHASES) == {1: pytest.approx(0.8)}

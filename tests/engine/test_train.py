@@ -1,0 +1,200 @@
+"""The whole way at toy size: train, save, load, generate, measure."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from engine.design import check_request, design, generate, judge, measure
+from engine.errors import InputError
+from engine.guidance.targets import parse_target
+from engine.metrics import Metric
+from engine.models.bundle import CARD, WEIGHTS, find_bundles, load_bundle, read_card
+from engine.outcomes import DesignOutcome, Outcome
+from engine.request import Request, Settings
+from engine.train import WORKSPACE, train
+from tests.engine.models.tiny import CONFIG, micrographs
+
+FAST = Settings(steps=2, refine_passes=1, guidance_iterations=3)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("bundles") / "toy"
+    train(micrographs(), out, CONFIG, material="toy rock", command="train toy", source="made here", licence="CC0")
+    return out
+
+
+@pytest.fixture(scope="module")
+def bundle(folder):
+    return load_bundle(folder)
+
+
+def request(seed=1, shape=(32, 32, 48), targets=(), settings=FAST):
+    return Request(
+        structure_id=f"s{seed}",
+        bundle="toy",
+        shape=shape,
+        seed=seed,
+        targets=tuple(parse_target(text) for text in targets),
+        settings=settings,
+    )
+
+
+def test_the_bundle_is_whole_and_says_where_it_comes_from(folder):
+    assert sorted(path.name for path in folder.iterdir()) == [CARD, WEIGHTS]
+    card = read_card(folder)
+    assert card.name == "toy" and card.phase_names == ("pore", "solid")
+    assert [phase.label for phase in card.phases] == [3, 7]
+    assert card.phases[0].fraction == pytest.approx(1 / 3, abs=0.01)
+    assert card.data[0]["name"] == "cut.png" and card.licence == "CC0" and card.training["seed"] == 0
+    assert card.voxel_size_um == 0.5
+    assert (folder / WEIGHTS).stat().st_size < 20e6
+
+
+def test_bundles_are_found_by_name(folder, monkeypatch):
+    monkeypatch.setenv("MESOFORGE_BUNDLES", str(folder.parent))
+    assert read_card("toy").hash == read_card(folder).hash
+    assert "toy" in [card.name for card in find_bundles()]
+
+
+def test_damaged_bundles_are_refused(folder, tmp_path):
+    import shutil
+
+    def copy(name):
+        return shutil.copytree(folder, tmp_path / name)
+
+    damaged = copy("bits")
+    data = bytearray((damaged / WEIGHTS).read_bytes())
+    data[-1] ^= 1
+    (damaged / WEIGHTS).write_bytes(data)
+    with pytest.raises(InputError, match="sha256"):
+        load_bundle(damaged)
+    missing = copy("missing")
+    (missing / WEIGHTS).unlink()
+    with pytest.raises(InputError, match="missing"):
+        load_bundle(missing)
+    broken = copy("broken")
+    (broken / CARD).write_text("{")
+    with pytest.raises(InputError, match="not a bundle's card"):
+        load_bundle(broken)
+    future = copy("future")
+    record = json.loads((future / CARD).read_text())
+    (future / CARD).write_text(json.dumps(record | {"format": 99}))
+    with pytest.raises(InputError, match="format 99"):
+        read_card(future)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="not a bundle"):
+        load_bundle(tmp_path / "empty")
+    with pytest.raises(InputError, match="no bundle 'nowhere'"):
+        load_bundle("nowhere")
+
+
+def test_a_finished_or_foreign_folder_is_refused(folder, tmp_path):
+    with pytest.raises(InputError, match="finished bundle"):
+        train(micrographs(), folder, CONFIG)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="something else"):
+        train(micrographs(), tmp_path, CONFIG)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_interrupted_training_leaves_its_workspace_and_goes_on(folder, tmp_path):
+    def stop(progress):
+        if progress.stage == "denoiser":
+            raise KeyboardInterrupt
+
+    out = tmp_path / "again"
+    with pytest.raises(KeyboardInterrupt):
+        train(micrographs(), out, CONFIG, on_progress=stop)
+    assert [path.name for path in out.iterdir()] == [WORKSPACE]
+    train(micrographs(), out, CONFIG)
+    assert read_card(out).weights_sha256 == read_card(folder).weights_sha256
+
+
+def test_labels_are_those_of_the_images_and_shapes_are_kept(bundle):
+    (made,) = generate([request()], bundle)
+    assert made.labels.shape == (32, 32, 48) and made.labels.dtype == np.uint8
+    assert set(np.unique(made.labels)) <= {3, 7}
+    assert made.outcome is DesignOutcome.UNGUIDED and made.trace == () and made.wall_time_s > 0
+
+
+def test_the_same_request_gives_the_same_voxels_whatever_the_batch(bundle):
+    requests = [request(1), request(2), request(3, targets=["fraction[pore]=0.5±0.1"]), request(4, shape=(32, 32, 32))]
+    together = generate(requests, bundle)
+    for i in (1, 2, 3):
+        (alone,) = generate([requests[i]], bundle)
+        assert np.array_equal(alone.labels, together[i].labels)
+    assert not np.array_equal(together[0].labels, together[1].labels)
+
+
+def test_the_published_sampler_runs_on_the_same_bundle(bundle):
+    settings = Settings(sampler="mpdd", steps=3, refine_passes=0)
+    (made,) = generate([request(settings=settings)], bundle)
+    assert made.labels.shape == (32, 32, 48)
+
+
+def test_design_reports_targets_on_certified_values(bundle):
+    result = design(request(5, shape=(32, 32, 32), targets=["fraction[pore]=[0.05,0.95]"]), bundle)
+    values = result.measurement.values
+    fraction = values[Metric("fraction", "pore")].value
+    assert fraction == pytest.approx(float((result.generated.labels == 3).mean()))
+    assert result.outcome is (DesignOutcome.ATTAINED if 0.05 <= fraction <= 0.95 else DesignOutcome.MISSED)
+    assert set(result.measurement.curves) == {"s2[pore]", "s2[solid]", "lineal_path[pore]", "lineal_path[solid]"}
+    assert result.generated.trace
+
+
+def test_progress_is_reported(bundle):
+    seen = []
+    generate([request(6, targets=["fraction[pore]=0.5±0.3"])], bundle, lambda *step: seen.append(step))
+    assert ("sampling", 2, 2) in seen and any(what == "guidance" for what, _, _ in seen)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"shape": (30, 32, 32)}, "multiple of 16"),
+        ({"shape": (16, 32, 32)}, "at least 32"),
+        ({"targets": ["fraction[pore]=1.4±0.1"]}, "no structure has it"),
+        ({"targets": ["fraction[pore]=0.2±0.01", "diffusivity[pore,z]=0.5±0.01"]}, "Voigt"),
+        ({"targets": ["surface_area[pore]=0.2±0.01"]}, "measured but not asked for"),
+        ({"targets": ["fraction[gas]=0.2±0.01"]}, "no phase is called"),
+    ],
+)
+def test_what_cannot_be_met_is_refused_before_work(change, says):
+    with pytest.raises(InputError, match=says):
+        check_request(request(**change), ("pore", "solid"))
+
+
+def test_measure_of_a_known_volume():
+    phases = read_phases()
+    labels = np.full((32, 32, 32), 7, dtype=np.uint8)
+    labels[:, 8:24, :] = 3  # a slab: half of the volume, open along z and x
+    measurement = measure(labels, phases)
+    assert measurement.values[Metric("fraction", "pore")].value == pytest.approx(0.5)
+    for axis, value, outcome in (("z", 0.5, Outcome.CONVERGED), ("y", 0.0, Outcome.DOES_NOT_PERCOLATE)):
+        measured = measurement.values[Metric("diffusivity", "pore", axis)]
+        assert measured.value == pytest.approx(value, abs=2e-3) and measured.outcome is outcome
+    own = measure(labels, phases, certify=False)
+    assert own.values[Metric("diffusivity", "pore", "x")].value == pytest.approx(0.5, abs=1e-3)
+    assert measurement.curves["s2[pore]"][0] == pytest.approx(0.5)
+    assert judge([parse_target("diffusivity[pore,y]>=0.1")], measurement) is DesignOutcome.MISSED
+    assert judge([parse_target("diffusivity[pore,z]>=0.1")], measurement) is DesignOutcome.ATTAINED
+
+
+def test_measure_of_an_absent_phase_has_an_outcome():
+    measurement = measure(np.full((32, 32, 32), 7, dtype=np.uint8), read_phases())
+    assert measurement.values[Metric("fraction", "pore")].outcome is Outcome.ABSENT
+    assert measurement.values[Metric("diffusivity", "pore", "z")].value == 0.0
+
+
+def read_phases():
+    from engine.models.bundle import Phase
+
+    return (Phase(name="pore", label=3, fraction=0.5), Phase(name="solid", label=7, fraction=0.5))
+
+
+def test_networks_are_frozen(bundle):
+    assert not any(p.requires_grad for p in (*bundle.autoencoder.parameters(), *bundle.denoiser.parameters()))
+    assert not torch.is_grad_enabled() or bundle.autoencoder.training is False
