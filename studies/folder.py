@@ -1,0 +1,200 @@
+"""A study's folder: whose it is, who works in it, and its frozen configuration.
+
+DIR/study.yaml          the frozen configuration
+DIR/optuna.journal      trials
+DIR/structures/         one row per structure, a file per flush
+DIR/curves/  volumes/   one file per structure, written by the pool
+DIR/.lock  .owner.json  one driver at a time; DIR/.tmp holds files that are not whole yet
+"""
+
+import errno
+import json
+import os
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import filelock
+import yaml
+
+from actors.files import TEMPORARY, TOKEN, clear_leftovers
+from actors.volumes import CURVES, VOLUMES
+from engine.errors import InputError, WorkError
+from studies.config import StudyConfig
+
+STUDY_FILE = "study.yaml"
+JOURNAL = "optuna.journal"
+STRUCTURES = "structures"
+LOCK = ".lock"
+OWNER = ".owner.json"
+_OURS = frozenset({STUDY_FILE, JOURNAL, STRUCTURES, CURVES, VOLUMES, "artifacts", LOCK, OWNER, TEMPORARY, TOKEN})
+
+
+def check_folder(config: StudyConfig, out: Path) -> bool:
+    """See whether `out` can hold the study; writes nothing.
+
+    Returns:
+        True where it holds this study already, False where it is absent or empty.
+
+    Raises:
+        InputError: it is a file, holds a different study or other files, or another process works in it.
+    """
+    if not out.exists():
+        return False
+    if not out.is_dir():
+        raise InputError(f"{out}: is a file; give a folder with --out")
+    if (out / LOCK).exists():
+        with _file_lock(out):
+            pass
+    if (out / STUDY_FILE).exists():
+        _check_same(config, out / STUDY_FILE)
+        return True
+    for item in sorted(out.iterdir()):
+        if item.name not in _OURS or item.name == JOURNAL or (item.is_dir() and _holds_results(item)):
+            raise InputError(f"{out}: holds other files ('{item.name}') and no {STUDY_FILE}; give another --out")
+    return False
+
+
+def freeze(config: StudyConfig, out: Path) -> bool:
+    """Make `out` the folder of this study: create it and write study.yaml, or see that it holds the same study.
+
+    Returns:
+        True where the study goes on, False where it is new.
+
+    Raises:
+        InputError: as `check_folder`; nothing is written then.
+    """
+    with hold_study(config, out) as goes_on:
+        return goes_on
+
+
+@contextmanager
+def hold_study(config: StudyConfig, out: Path) -> Iterator[bool]:
+    """Hold `out` as the folder of this study, frozen: no other process works in it meanwhile.
+
+    Enter it before the pool is made, which writes into the folder too; `run_study` enters it again.
+    The system frees the folder when the process dies. Yields True where the study goes on, False where it is new.
+
+    Raises:
+        InputError: as `check_folder`; nothing is written then.
+        WorkError: the disk is full.
+    """
+    check_folder(config, out)
+    with folder_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        with _file_lock(out) as outermost:
+            goes_on = check_folder(config, out)
+            if outermost:
+                clear_leftovers(out, STRUCTURES, STUDY_FILE, OWNER)
+                owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+                write_text(json.dumps(owner), out, OWNER)
+            try:
+                if not goes_on:
+                    write_text(config.text(), out, STUDY_FILE)
+                (out / STRUCTURES).mkdir(exist_ok=True)
+                yield goes_on
+            finally:
+                if outermost:
+                    with suppress(OSError):
+                        (out / OWNER).unlink()
+
+
+@contextmanager
+def _file_lock(out: Path) -> Iterator[bool]:
+    """Lock the folder, or refuse; within a process it can be entered again. Yields whether this is the outermost."""
+    lock = filelock.FileLock(out.resolve() / LOCK, timeout=0, is_singleton=True)
+    outermost = not lock.is_locked
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise InputError(f"{out}: {_owner(out)} works on this study; wait for it, or stop it first") from None
+    try:
+        yield outermost
+    finally:
+        lock.release()
+
+
+@contextmanager
+def folder_errors(out: Path) -> Iterator[None]:
+    """Turn what the disk of `out` may answer into one clear line.
+
+    Raises:
+        WorkError: the disk is full.
+        InputError: the folder cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise WorkError(
+                f"{out}: no space left on the disk; free some and run the same command again, what is finished is kept"
+            ) from error
+        refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+        where = str(error.filename or "-")
+        if refused and (where.startswith(str(out)) or str(out).startswith(where)):
+            raise InputError(f"{out}: cannot be written ({error.strerror}); give another --out") from error
+        raise
+
+
+def write_text(text: str, out: Path, name: str) -> None:
+    """Write `out/name` so that it appears whole or not at all, and lasts once this returns."""
+    temporary = out / TEMPORARY
+    temporary.mkdir(exist_ok=True)
+    path = temporary / f"{name}-{os.getpid()}.{uuid.uuid4().hex[:8]}"
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(path, out / name)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    folder = os.open(out, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _check_same(config: StudyConfig, file: Path) -> None:
+    try:
+        there = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        there = None
+    if not isinstance(there, dict):
+        raise InputError(f"{file}: cannot be read as a study; restore it, or give another --out")
+    asked = config.document()
+    for key in asked | there:
+        if there.get(key) != asked.get(key):
+            raise InputError(
+                f"{file.parent}: holds a different study: {key} is {_short(there.get(key))} there and "
+                f"{_short(asked.get(key))} here; give another --out"
+            )
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _holds_results(folder: Path) -> bool:
+    return not folder.name.startswith(".") and any(folder.iterdir())
+
+
+def _owner(out: Path) -> str:
+    try:
+        owner = json.loads((out / OWNER).read_text(encoding="utf-8"))
+        age_s = time.time() - float(owner["since"])
+        return f"process {owner['pid']} on {owner['host']} (since {_duration(age_s)})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(seconds, 0):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,171 @@
+"""SQL over a folder of results, read-only: views structures, curves, volumes, trials.
+
+DuckDB is locked down twice: one statement, and that a SELECT, is let through (with `allowed_directories` alone, a
+COPY could overwrite a study's own files); and the engine may read below the folder and nowhere else.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from actors.volumes import CURVE_SCHEMA, CURVES, VOLUME_SCHEMA, VOLUMES
+from engine.errors import InputError
+from engine.metrics import parse_metric
+from studies.folder import JOURNAL, STRUCTURES, STUDY_FILE
+from studies.table import SINGLE_FILE, read_structures, structure_schema
+from studies.trials import trials_table
+from studies.yaml_file import read_yaml
+
+_MEANINGS: dict[str, tuple[str, str]] = {
+    "structure_id": ("", "name of the structure"),
+    "curve": ("", "name of the curve: s2, lineal_path"),
+    "phase": ("", "phase that it belongs to"),
+    "axis": ("", "direction; null where it is an average"),
+    "r_voxels": ("voxel", "distances"),
+    "value": ("", "values of the curve at these distances"),
+    "shape_z": ("voxel", "size along z, array axis 0"),
+    "shape_y": ("voxel", "size along y, array axis 1"),
+    "shape_x": ("voxel", "size along x, array axis 2"),
+    "voxel_size_um": ("um", "edge of a voxel; null where the source does not say"),
+    "labels": ("", "labels that occur, sorted; packed voxels number them 0, 1, ..."),
+    "bits_per_voxel": ("bit", "bit planes in packed"),
+    "packed": ("", "packed voxels; `mesoforge export` unpacks them"),
+    "sha256": ("", "sha256 of the uint8 labels in C order (z, y, x)"),
+}
+VIEWS = ("structures", "curves", "volumes", "trials")
+
+
+def query(out: Path, sql: str) -> pa.Table:
+    """Run one SELECT over the folder of a sweep, reconstruct or design.
+
+    Raises:
+        InputError: the folder holds no results; the statement is no SELECT or cannot be run (with what is wrong and,
+            where DuckDB knows it, the nearest valid name).
+    """
+    _check_results(out)
+    with duckdb.connect(":memory:") as connection:
+        _make_views(connection, out)
+        _lock_down(connection, out)
+        try:
+            statements = connection.extract_statements(sql)
+            if len(statements) != 1:
+                raise InputError(f"query: give one SELECT, not {len(statements)} statements")
+            if statements[0].type is not duckdb.StatementType.SELECT:
+                raise InputError("query: only SELECT is allowed here; results are never changed by a query")
+            table = connection.sql(sql).to_arrow_table()
+        except duckdb.Error as error:
+            raise InputError(f"query: {_one_line(error)}") from None
+    return table.rename_columns(_distinct(table.column_names))
+
+
+def schema(out: Path) -> list[tuple[str, str, str, str, str]]:
+    """What can be queried: (view, column, type, unit, meaning).
+
+    Raises:
+        InputError: the folder holds no results.
+    """
+    _check_results(out)
+    rows = []
+    for view, fields in zip(
+        VIEWS, (_structures(out).schema, CURVE_SCHEMA, VOLUME_SCHEMA, trials_table(out).schema), strict=True
+    ):
+        for field in fields:
+            metadata = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
+            unit, meaning = _MEANINGS.get(field.name, ("", "")) if not metadata else ("", "")
+            rows.append(
+                (view, field.name, str(field.type), metadata.get("unit", unit), metadata.get("meaning", meaning))
+            )
+    return rows
+
+
+def best_rows(out: Path, count: int) -> pa.Table:
+    """The best structures of a study for the end of a sweep: of complete trials that meet every constraint, best first.
+
+    Columns: structure_id, trial, sample, status and the metrics that the study names, the objective first.
+
+    Raises:
+        InputError: the folder holds no study.
+    """
+    document = _document(out)
+    [(direction, objective)] = document["objective"].items()
+    named = [objective, *document["search"], *document["targets"], *document["constraints"]]
+    metrics = [parse_metric(text[: text.index("]") + 1]) for text in named if "]" in text]
+    there = set(_structures(out).column_names)
+    columns = [column for column in dict.fromkeys(metric.column for metric in metrics) if column in there]
+    best = metrics[0].column
+    if best not in there:
+        return _structures(out).slice(0, 0).select(["structure_id", "trial", "sample", "status", *columns])
+    quoted = ", ".join(f'"{column}"' for column in columns)
+    return query(
+        out,
+        f"""SELECT structure_id, trial, sample, status, {quoted}
+        FROM structures JOIN (SELECT trial FROM trials WHERE state = 'complete' AND feasible) USING (trial)
+        WHERE "{best}" IS NOT NULL
+        ORDER BY "{best}" {"DESC" if direction == "maximize" else "ASC"}, trial, sample LIMIT {int(count)}""",
+    )
+
+
+def _document(out: Path) -> dict[str, Any]:
+    try:
+        text = (out / STUDY_FILE).read_text(encoding="utf-8")
+    except OSError:
+        raise InputError(f"{out}: holds no study; give the --out folder of a sweep") from None
+    return read_yaml(text, str(out / STUDY_FILE))
+
+
+def _check_results(out: Path) -> None:
+    if not out.is_dir():
+        raise InputError(f"{out}: no such folder; give the --out folder of a sweep, reconstruct or design")
+    if not any((out / name).exists() for name in (STUDY_FILE, JOURNAL, STRUCTURES, SINGLE_FILE)):
+        raise InputError(f"{out}: holds no results; give the --out folder of a sweep, reconstruct or design")
+
+
+def _make_views(connection: duckdb.DuckDBPyConnection, out: Path) -> None:
+    """Structures and trials are small and read here; curves and volumes stay on disk and are read as needed."""
+    tables = {"structures": _structures(out), "trials": trials_table(out)}
+    for name, empty in ((CURVES, CURVE_SCHEMA), (VOLUMES, VOLUME_SCHEMA)):
+        files = sorted(str(path.resolve()) for path in (out / name).glob("*.parquet") if not path.name.startswith("."))
+        if files:
+            # union_by_name: files of different versions may have different columns
+            relation = connection.read_parquet(files, union_by_name=True, hive_partitioning=False)
+            relation.create_view(name)
+        else:
+            tables[name] = empty.empty_table()
+    for name, table in tables.items():
+        connection.register(name, table)
+
+
+def _structures(out: Path) -> pa.Table:
+    has_any = (out / STRUCTURES).is_dir() or (out / SINGLE_FILE).is_file()
+    return read_structures(out) if has_any else structure_schema(()).empty_table()
+
+
+def _lock_down(connection: duckdb.DuckDBPyConnection, out: Path) -> None:
+    """The order matters: nothing can be set after the last line, no directory after the one before."""
+    folder = str(out.resolve()).replace("'", "''")
+    connection.execute(f"SET allowed_directories = ['{folder}']")
+    connection.execute("SET temp_directory = ''")  # else a large sort spills into the current folder
+    connection.execute("SET python_enable_replacements = false")  # a name is a view, never a Python variable
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+def _one_line(error: duckdb.Error) -> str:
+    """DuckDB's message without its excerpt of the statement; candidates stay."""
+    text = re.split(r"\n\s*\nLINE \d+:", str(error))[0]
+    return re.sub(r"\s+", " ", text.replace("!", ";")).strip().rstrip(";")
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """`SELECT a, a` gives a and a_2: neither JSON nor Parquet can hold one name twice."""
+    taken: list[str] = []
+    for name in names:
+        number, chosen = 1, name
+        while chosen in taken:
+            number += 1
+            chosen = f"{name}_{number}"
+        taken.append(chosen)
+    return taken

@@ -1,0 +1,161 @@
+"""The structure table: one row per structure, with a versioned Arrow schema that carries units and meanings.
+
+A study writes one file per flush below `structures/`; `reconstruct` and `design` keep a single `structures.parquet`.
+Both read back as one table, whatever phases and schema versions the files have.
+"""
+
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from actors.files import write_atomically
+from actors.rows import Row
+from engine.errors import InputError, WorkError
+from engine.metrics import AXES, KINDS, Metric
+from studies.folder import STRUCTURES
+
+SCHEMA_VERSION = 1
+SINGLE_FILE = f"{STRUCTURES}.parquet"
+_VERSION_KEY = b"mesoforge_structures_version"
+
+_TEXTS = pa.list_(pa.field("element", pa.string()))  # Parquet's own name for an item: a file reads back as written
+
+# name, type, unit, meaning
+_COLUMNS: tuple[tuple[str, pa.DataType, str, str], ...] = (
+    ("structure_id", pa.string(), "", "name of the structure; key of volumes and curves"),
+    ("study", pa.string(), "", "study that asked for it; null where a single command did"),
+    ("trial", pa.int64(), "", "number of the trial in the study"),
+    ("sample", pa.int32(), "", "number of the sample within the trial"),
+    ("seed", pa.int64(), "", "only source of randomness of the structure"),
+    ("shape_z", pa.int32(), "voxel", "size along z, array axis 0"),
+    ("shape_y", pa.int32(), "voxel", "size along y, array axis 1"),
+    ("shape_x", pa.int32(), "voxel", "size along x, array axis 2"),
+    ("voxel_size_um", pa.float64(), "um", "edge of a voxel; null where the source does not say"),
+    ("bundle", pa.string(), "", "model bundle that generated it"),
+    ("bundle_hash", pa.string(), "", "sha256 that identifies weights and calibration of the bundle"),
+    ("code_version", pa.string(), "", "version of mesoforge"),
+    ("sampler", pa.string(), "", "multi-plane sampler"),
+    ("steps", pa.int32(), "", "denoising steps; null stands for the bundle's own"),
+    ("targets", _TEXTS, "", "what it was asked to have"),
+    ("device", pa.string(), "", "device that generated it"),
+    ("status", pa.string(), "", "attained, missed, unguided (no targets) or failed (no volume)"),
+    ("reason", pa.string(), "", "why it missed or failed; empty where nothing is wrong"),
+    ("error_type", pa.string(), "", "class of the error of a failed structure"),
+    ("traceback", pa.string(), "", "remote traceback of a failed structure"),
+    ("attempt", pa.int32(), "", "number of the attempt that gave this row; 1 is the first"),
+    ("generate_wall_time_s", pa.float64(), "s", "share of its batch's generation time"),
+    ("measure_wall_time_s", pa.float64(), "s", "time of its measurement"),
+    ("failed_wall_time_s", pa.float64(), "s", "time of the last attempt of a failed structure"),
+    ("volume_sha256", pa.string(), "", "sha256 of the uint8 labels in C order (z, y, x)"),
+)
+_UNITS = {"surface_area": "1/voxel"}
+
+
+def structure_schema(phases: Sequence[str]) -> pa.Schema:
+    """Schema of the structure table of a material; every field's metadata holds `unit` and `meaning`."""
+    fields = [_field(*column) for column in _COLUMNS]
+    for kind in KINDS.values():
+        for phase in phases:
+            for axis in AXES if kind.takes_axis else (None,):
+                metric = Metric(kind.name, phase, axis)
+                meaning = kind.meaning + f"; phase {phase}" + (f", axis {axis}" if axis else "")
+                fields.append(_field(metric.column, pa.float64(), _UNITS.get(kind.name, ""), meaning))
+                fields.append(_field(f"{metric.column}_outcome", pa.string(), "", f"how {metric} came to be"))
+    return pa.schema(fields, metadata={_VERSION_KEY: str(SCHEMA_VERSION).encode()})
+
+
+def _field(name: str, kind: pa.DataType, unit: str, meaning: str) -> pa.Field:
+    return pa.field(name, kind, nullable=name != "structure_id", metadata={"unit": unit, "meaning": meaning})
+
+
+def rows_to_table(rows: Sequence[Row], phases: Sequence[str]) -> pa.Table:
+    """Rows -> table; a column that a row lacks is null there."""
+    schema = structure_schema(phases)
+    unknown = {key for row in rows for key in row} - set(schema.names)
+    assert not unknown, f"columns without a place in the schema: {sorted(unknown)}"
+    return pa.Table.from_pylist(list(rows), schema=schema)
+
+
+def write_rows(out: Path, rows: Sequence[Row], phases: Sequence[str]) -> Path:
+    """Write rows as one new file below `out/structures/`; they are durable on return.
+
+    Raises:
+        WorkError: the disk refused.
+    """
+    # nanoseconds in 16 hexadecimal digits: names sort by time, and the last row of a structure wins on reading
+    name = f"{STRUCTURES}/{time.time_ns():016x}-{uuid.uuid4().hex[:8]}.parquet"
+    return write_atomically(rows_to_table(rows, phases), out, name)
+
+
+def append_rows(out: Path, rows: Sequence[Row], phases: Sequence[str]) -> Path:
+    """Add rows to the single file `out/structures.parquet`, which is replaced as a whole.
+
+    A row with a structure_id that is there already takes its place.
+
+    Raises:
+        InputError: the file there is no structure table.
+        WorkError: the disk refused.
+    """
+    table = rows_to_table(rows, phases)
+    path = out / SINGLE_FILE
+    if path.exists():
+        table = unify([_read(path), table])
+    return write_atomically(table, out, SINGLE_FILE)
+
+
+def structure_files(out: Path) -> list[Path]:
+    """The files that hold the rows of a folder, oldest first."""
+    files = sorted(path for path in (out / STRUCTURES).glob("*.parquet") if not path.name.startswith("."))
+    single = out / SINGLE_FILE
+    return [single, *files] if single.is_file() else files
+
+
+def read_structures(out: Path) -> pa.Table:
+    """Every row of a folder, one per structure (the last written wins), in the order of their first writing.
+
+    Raises:
+        InputError: the folder holds no structures, or a file of it cannot be read.
+    """
+    files = structure_files(out)
+    if not files and not (out / STRUCTURES).is_dir():
+        raise InputError(f"{out}: holds no structures; give the --out folder of a sweep, reconstruct or design")
+    return unify(_read(path) for path in files)
+
+
+def unify(tables: Iterable[pa.Table]) -> pa.Table:
+    """Tables of any phases and versions -> one table with a row per structure; a column that a file lacks is null."""
+    found = list(tables)
+    if not found:
+        return structure_schema(()).empty_table()
+    merged = pa.concat_tables(found, promote_options="permissive")
+    ids = merged["structure_id"]
+    last = {name: place for place, name in enumerate(ids.to_pylist())}  # a dict keeps the place of the first writing
+    if len(last) < len(ids):
+        merged = merged.take(pa.array(list(last.values()), pa.int64()))
+    version = max(int((table.schema.metadata or {}).get(_VERSION_KEY, b"0")) for table in found)
+    return merged.replace_schema_metadata({_VERSION_KEY: str(version).encode()}).combine_chunks()
+
+
+def rows_of_trials(table: pa.Table, trials: Sequence[int]) -> list[Row]:
+    """The rows of some trials."""
+    if not trials:
+        return []
+    return table.filter(pc.is_in(table["trial"], value_set=pa.array(trials, pa.int64()))).to_pylist()
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        table = pq.read_table(path, partitioning=None)
+    except FileNotFoundError:
+        raise WorkError(f"{path}: was removed while it was read; give the same command again") from None
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: cannot be read as a table ({reason}); restore it or move it away") from None
+    if "structure_id" not in table.column_names:
+        raise InputError(f"{path}: is no structure table (it has no column structure_id); move it away")
+    return table
