@@ -1,7 +1,8 @@
 """Calibration of a trained bundle: what sampling in 3D needs to know, measured on 2D training data and on volumes.
 
-First the statistics of the latents (autocovariance, the network's mean error, composition), then the numbers of the
-sampler, chosen by generated volumes against the 2D statistics of the training data. No 3D truth is used.
+First the statistics of the latents (autocovariance, composition), then the numbers of the sampler, chosen by generated
+volumes against the 2D statistics of the training data, and the moment correction that goes with them. No 3D truth is
+used.
 
 Shapes: `M` crops, `C` latent channels, `K` phases, `R` lags in voxels.
 """
@@ -19,18 +20,18 @@ from torch import Tensor
 from engine.descriptors.lineal_path import lineal_path
 from engine.descriptors.surface import surface_area
 from engine.descriptors.two_point import directional_s2
-from engine.design import refine_levels, sample_latents
+from engine.design import decode_latents, sample_latents
 from engine.micrographs.crops import CropSampler, one_hot
 from engine.micrographs.micrograph import Micrographs
 from engine.models.bundle import Bundle
 from engine.models.inference import Inference
+from engine.models.presets import TrainingConfig
 from engine.sampling.composition import Composition, fit_composition
+from engine.sampling.moments import BINS, MomentMatching
 from engine.sampling.multiplane import Calibration, Noise, SamplerNumbers
-from engine.sampling.refine import decode_volume, refine
-from engine.sampling.spectra import radial_autocovariance
+from engine.sampling.spectra import mode_power, radial_autocovariance, volume_spectrum
 
 TAPER = 13.0  # latent pixels: below half of the 16 of a crop, so that the autocovariance ends inside what was seen
-ERROR_TIMES = (30, 60, 100, 150, 200, 300, 400, 500, 600, 700, 800, 900, 960, 999)
 LAGS = 32
 
 
@@ -50,37 +51,23 @@ class Statistics:
 
 def latent_statistics(
     inference: Inference, crops: CropSampler, phases: int, seed: int, count: int
-) -> tuple[Calibration, Composition]:
-    """Autocovariance, mean error per noise level and composition, from training crops."""
-    rng = np.random.default_rng([seed, 2])
-    noise = torch.Generator().manual_seed(seed)
-    hot = one_hot(crops.draw(count, rng), phases).to(inference.device)
-    latents = inference.encode(hot)  # [M, C, h, w]
-    mean = latents.mean(dim=(0, 2, 3))
-    autocovariance = radial_autocovariance((latents - mean[:, None, None]).cpu(), TAPER)
-    composition = fit_composition(latents.cpu(), hot.mean(dim=(2, 3)).cpu())
-    levels = [inference.schedule.abar_at(t * inference.schedule.timesteps / 1_000) for t in reversed(ERROR_TIMES)]
-    errors = []
-    for abar in levels:
-        epsilon = torch.randn(latents.shape, generator=noise).to(latents)
-        clean = inference.denoise(math.sqrt(abar) * latents + math.sqrt(1 - abar) * epsilon, abar)
-        errors.append(_mean_error(clean.mean(dim=(2, 3)), latents.mean(dim=(2, 3)), mean))
-    log_snr = torch.tensor([math.log(abar / (1 - abar)) for abar in levels])
-    calibration = Calibration(
-        autocovariance=autocovariance, error_log_snr=log_snr, error_mean=torch.stack(errors).cpu()
+) -> tuple[Tensor, Composition]:
+    """Autocovariance [C, L] of the normalised latents and composition, from `count` training crops."""
+    hot = one_hot(crops.draw(count, np.random.default_rng([seed, 2])), phases).to(inference.device)
+    latents = inference.encode(hot).cpu()  # [M, C, h, w]
+    centred = latents - latents.mean(dim=(0, 2, 3))[:, None, None]
+    return radial_autocovariance(centred, TAPER), fit_composition(latents, hot.mean(dim=(2, 3)).cpu())
+
+
+def uncorrected(autocovariance: Tensor, numbers: SamplerNumbers | None = None) -> Calibration:
+    """A calibration that corrects nothing yet."""
+    channels = autocovariance.shape[0]
+    return Calibration(
+        autocovariance=autocovariance,
+        shift=torch.zeros(1, channels),
+        log_gain=torch.zeros(1, channels, BINS),
+        numbers=numbers or SamplerNumbers(),
     )
-    return calibration, composition
-
-
-def _mean_error(estimate: Tensor, truth: Tensor, mean: Tensor) -> Tensor:
-    """Mean of (estimate - truth) per channel, with the truth as control variate: at high noise nearly all of the
-    scatter of the plain mean is that of the crops themselves.
-
-    Args: estimate, truth [M, C] crop means; mean [C] of the truth. Returns [C].
-    """
-    centred = truth - truth.mean(dim=0)
-    slope = (centred * (estimate - estimate.mean(dim=0))).sum(dim=0) / centred.square().sum(dim=0)
-    return estimate.mean(dim=0) - slope * (truth.mean(dim=0) - mean) - mean
 
 
 def image_statistics(micrographs: Micrographs) -> Statistics:
@@ -145,27 +132,80 @@ def sample_indices(
 ) -> list[NDArray[np.uint8]]:
     """Unguided cubes of phase indices."""
     out: list[NDArray[np.uint8]] = []
-    with torch.no_grad():
-        for start in range(0, len(seeds), batch):
-            noise = Noise(seeds[start : start + batch], bundle.device)
-            latents = sample_latents(bundle, inference, (side, side, side), numbers, noise, sampler)
-            soft = decode_volume(latents, inference)
-            soft = refine(soft, inference, inference.denoise, refine_levels(bundle, numbers), noise)
-            out += list(soft.argmax(dim=1).to(torch.uint8).cpu().numpy())
+    for start in range(0, len(seeds), batch):
+        noise = Noise(seeds[start : start + batch], bundle.device)
+        latents = sample_latents(bundle, inference, (side, side, side), numbers, noise, sampler)
+        out += _indices(decode_latents(bundle, inference, latents, numbers, noise))
     return out
 
 
-CANDIDATES: tuple[dict[str, Any], ...] = (
-    {},
-    {"snr_height": 1.15},
-    {"snr_height": 1.3},
-    {"snr_height": 1.45},
-)
-SECOND: tuple[dict[str, Any], ...] = (
-    {"snr_from": 500.0, "snr_to": 100.0},
+def match_moments(
+    bundle: Bundle, inference: Inference, numbers: SamplerNumbers, mean: Tensor, seeds: Sequence[int], side: int
+) -> tuple[Calibration, list[NDArray[np.uint8]]]:
+    """Measure the moment correction on generated volumes, all of them one batch.
+
+    Args:
+        mean: [C] that the latent volumes shall have.
+
+    Returns:
+        the calibration and the volumes of phase indices.
+    """
+    n = side // bundle.factor
+    autocovariance = bundle.calibration.autocovariance
+    block, mirrored = mode_power(autocovariance.cpu(), (n, n, n)), volume_spectrum(autocovariance.cpu(), (n, n, n))
+    power = ((1 - numbers.mirror) * block + numbers.mirror * mirrored).float().to(bundle.device)
+    matching, noise = MomentMatching(power, mean.to(bundle.device)), Noise(seeds, bundle.device)
+    latents = sample_latents(bundle, inference, (side, side, side), numbers, noise, after_step=matching)
+    calibration = Calibration(
+        autocovariance=autocovariance,
+        shift=torch.stack(matching.shifts),
+        log_gain=torch.stack(matching.log_gains),
+        numbers=numbers,
+    )
+    # A few at a time: decoded volumes are a thousand times larger than latent ones.
+    volumes: list[NDArray[np.uint8]] = []
+    for start in range(0, len(seeds), 8):
+        some = noise.select(range(start, min(start + 8, len(seeds))))
+        volumes += _indices(decode_latents(bundle, inference, latents[start : start + 8], numbers, some))
+    return calibration, volumes
+
+
+def match_composition(
+    bundle: Bundle,
+    inference: Inference,
+    numbers: SamplerNumbers,
+    wanted: Statistics,
+    seeds: Sequence[int],
+    side: int,
+    rounds: int = 3,
+) -> tuple[Calibration, list[NDArray[np.uint8]]]:
+    """`match_moments` with the latent mean at which the generated volumes have the fractions of the training data.
+
+    Decoding is not linear, so mean 0 need not give exactly those; each round moves the mean by what is missing.
+    """
+    mean = torch.zeros(bundle.card.autoencoder.latent_channels, device=bundle.device)
+    for last in reversed(range(rounds)):
+        calibration, volumes = match_moments(bundle, inference, numbers, mean, seeds, side)
+        found = np.mean([[(volume == k).mean() for k in range(len(bundle.card.phases))] for volume in volumes], axis=0)
+        if last:
+            here = bundle.composition.offset.cpu().numpy() + (bundle.composition.slope @ mean).cpu().numpy()
+            goal = {k: float(here[k] + wanted.fraction[k] - found[k]) for k in range(len(found) - 1)}
+            mean = mean + bundle.composition.shift(mean, goal)
+    return calibration, volumes
+
+
+def _indices(soft: Tensor) -> list[NDArray[np.uint8]]:
+    """[B, K, D, H, W] -> B cubes of phase indices."""
+    return list(soft.argmax(dim=1).to(torch.uint8).cpu().numpy())
+
+
+FIRST: tuple[dict[str, Any], ...] = ({}, {"mirror": 0.5}, {"mirror": 1.0})
+THEN: tuple[dict[str, Any], ...] = (
     {"eta": 0.3},
-    {"eta": 0.7},
-    {"zero_mode": False},
+    {"eta": 0.8},
+    {"snr_factor": 1.15},
+    {"refine_passes": 0},
+    {"refine_passes": 2},
 )
 
 
@@ -173,12 +213,11 @@ def choose_numbers(
     bundle: Bundle,
     inference: Inference,
     wanted: Statistics,
-    seed: int,
-    count: int = 16,
+    config: TrainingConfig,
     known: Sequence[dict[str, Any]] = (),
     on_step: Callable[[int, int, list[dict[str, Any]]], None] | None = None,
 ) -> tuple[SamplerNumbers, list[dict[str, Any]]]:
-    """Pick the sampler's numbers: first the SNR height, then one change at a time that improves the score.
+    """Pick the sampler's numbers: the power of the longest waves first, then each change that improves the score.
 
     Args:
         known: entries of a curve measured before the run was interrupted; they are not measured again.
@@ -187,7 +226,7 @@ def choose_numbers(
     Returns:
         the numbers and the curve: every candidate with its mismatch and score.
     """
-    phases, total = len(bundle.card.phases), len(CANDIDATES) + len(SECOND)
+    phases, total = len(bundle.card.phases), len(FIRST) + len(THEN)
     curve: list[dict[str, Any]] = []
 
     def score(numbers: SamplerNumbers) -> float:
@@ -195,7 +234,8 @@ def choose_numbers(
             if all(entry[name] == value for name, value in asdict(numbers).items()):
                 curve.append(entry)
                 return float(entry["score"])
-        volumes = sample_indices(bundle, inference, numbers, [seed * 1_000 + i for i in range(count)])
+        seeds = [config.seed * 1_000 + i for i in range(config.calibration_volumes)]
+        _, volumes = match_composition(bundle, inference, numbers, wanted, seeds, config.crop, rounds=2)
         errors = mismatch(volume_statistics(volumes, phases), wanted)
         # Root mean square of the four, so that no single one can be bought with the others.
         value = math.sqrt(sum(error**2 for error in errors.values()) / len(errors))
@@ -205,10 +245,10 @@ def choose_numbers(
         return value
 
     start = bundle.calibration.numbers
-    options = [replace(start, **change) for change in CANDIDATES]
+    options = [replace(start, **change) for change in FIRST]
     scores = [score(option) for option in options]
     best, best_score = options[int(np.argmin(scores))], min(scores)
-    for change in SECOND:
+    for change in THEN:
         option = replace(best, **change)
         value = score(option)
         if value < best_score:

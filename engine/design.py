@@ -12,7 +12,7 @@ Shapes: `B` structures, `C` latent channels, `K` phases, `d h w` latent space, `
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,6 +29,7 @@ from engine.models.inference import Inference
 from engine.outcomes import DesignOutcome, Measured, Outcome
 from engine.request import Request, Settings
 from engine.sampling.composition import steer_mean
+from engine.sampling.moments import MomentCorrection, StepHook
 from engine.sampling.multiplane import Noise, SamplerNumbers, mpdd, sample, spectral, told
 from engine.sampling.refine import decode_volume, redraw_planes, refine
 from engine.sampling.spectra import SpectralFilter
@@ -133,9 +134,7 @@ def _generate_batch(
     latents = sample_latents(
         bundle, inference, requests[0].shape, numbers, noise, settings.sampler, goals, _reporter(progress, "sampling")
     )
-    probabilities = decode_volume(latents, inference)
-    levels = refine_levels(bundle, numbers)
-    probabilities = refine(probabilities, inference, inference.denoise, levels, noise)
+    probabilities = decode_latents(bundle, inference, latents, numbers, noise)
     sampled = time.perf_counter()
 
     guided = [i for i, request in enumerate(requests) if request.targets]
@@ -185,22 +184,38 @@ def sample_latents(
     numbers: SamplerNumbers,
     noise: Noise,
     sampler: str = "spectral",
-    fractions: Sequence[object] = (),
+    fractions: Sequence[Mapping[int, float]] = (),
     on_step: Callable[[int, int], None] | None = None,
+    after_step: StepHook | None = None,
 ) -> Tensor:
-    """Latent volumes [B, C, d, h, w] of one shape (in voxels), one per stream of `noise`."""
-    latent = tuple(side // bundle.factor for side in shape)
-    levels = bundle.schedule.trajectory(numbers.steps)
+    """Latent volumes [B, C, d, h, w] of one shape (in voxels), one per stream of `noise`.
+
+    Args:
+        fractions: goals by phase index for each volume; empty for none.
+        after_step: instead of the calibrated moment correction (the calibration itself measures there).
+    """
+    latent = (shape[0] // bundle.factor, shape[1] // bundle.factor, shape[2] // bundle.factor)
+    calibration = bundle.calibration
+    correction: StepHook | None = None
     if sampler == "mpdd":
         fused = mpdd(inference.denoise)
     else:
-        correction = SpectralFilter(
-            bundle.calibration.autocovariance, (latent[0], latent[1], latent[2]), zero_mode=numbers.zero_mode
-        )
-        fused = spectral(told(inference.denoise, bundle.schedule, numbers.snr_factor), correction, bundle.calibration)
+        spectral_filter = SpectralFilter(calibration.autocovariance, latent)
+        fused = spectral(told(inference.denoise, numbers.snr_factor), spectral_filter)
+        correction = MomentCorrection(calibration.shift, calibration.log_gain, latent, numbers.steps)
     if any(fractions):
-        fused = steer_mean(fused, bundle.composition, fractions)  # type: ignore[arg-type]
-    return sample(fused, (bundle.autoencoder.config.latent_channels, *latent), levels, numbers.eta, noise, on_step)
+        fused = steer_mean(fused, bundle.composition, fractions)
+    channels = bundle.autoencoder.config.latent_channels
+    levels = bundle.schedule.trajectory(numbers.steps)
+    return sample(fused, (channels, *latent), levels, numbers.eta, noise, after_step or correction, on_step)
+
+
+def decode_latents(
+    bundle: Bundle, inference: Inference, latents: Tensor, numbers: SamplerNumbers, noise: Noise
+) -> Tensor:
+    """Latent volumes [B, C, d, h, w] -> phase probabilities [B, K, D, H, W]: interpolated decode, then refinement."""
+    probabilities = decode_volume(latents, inference, bundle.calibration.autocovariance[:, 1])
+    return refine(probabilities, inference, inference.denoise, refine_levels(bundle, numbers), noise)
 
 
 def sampler_numbers(settings: Settings, bundle: Bundle) -> SamplerNumbers:

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from engine.calibrate import choose_numbers, image_statistics, latent_statistics
+from engine.calibrate import choose_numbers, image_statistics, latent_statistics, match_composition, uncorrected
 from engine.errors import InputError
 from engine.micrographs.crops import CropSampler
 from engine.micrographs.micrograph import Micrographs
@@ -88,16 +88,17 @@ def train(
     # Saved and read back first: the calibration and every metric are those of the file (half precision), not of the
     # networks in memory.
     channels = networks.autoencoder.config.latent_channels
-    save_bundle(workspace, card, networks.autoencoder, networks.denoiser, *_empty_statistics(channels, card))
+    save_bundle(workspace, card, networks.autoencoder, networks.denoiser, *_placeholders(channels, len(card.phases)))
     bundle = load_bundle(workspace, config.device)
     inference = Inference(bundle)
-    calibration, composition = latent_statistics(
+    autocovariance, composition = latent_statistics(
         inference, CropSampler(micrographs, config.crop), len(card.phases), config.seed, config.calibration_crops
     )
+    calibration = uncorrected(autocovariance)
     bundle = Bundle(bundle.card, bundle.autoencoder, bundle.denoiser, calibration, composition, config.device)
-    numbers: SamplerNumbers = calibration.numbers
     curve: list[dict[str, Any]] = []
     if config.calibrate:
+        wanted = image_statistics(micrographs)
         record = workspace / "calibration.json"
         known = json.loads(record.read_text()) if record.exists() else []
 
@@ -116,17 +117,16 @@ def train(
                     )
                 )
 
-        numbers, curve = choose_numbers(
-            bundle, inference, image_statistics(micrographs), config.seed, known=known, on_step=on_step
-        )
-    calibration = replace(calibration, numbers=numbers)
+        numbers, curve = choose_numbers(bundle, inference, wanted, config, known=known, on_step=on_step)
+        seeds = [config.seed * 1_000 + i for i in range(4 * config.calibration_volumes)]
+        calibration, _ = match_composition(bundle, inference, numbers, wanted, seeds, config.crop)
     chosen = min(curve, key=lambda entry: entry["score"]) if curve else {}
     metrics: Mapping[str, Any] = {**networks.metrics} | {
         f"calibration_{name}_error": chosen[name]
         for name in ("fraction", "surface_area", "s2", "lineal_path")
         if chosen
     }
-    card = replace(card, calibration={"numbers": asdict(numbers), "curve": curve}, metrics=dict(metrics))
+    card = replace(card, calibration={"numbers": asdict(calibration.numbers), "curve": curve}, metrics=dict(metrics))
     card = save_bundle(out, card, networks.autoencoder, networks.denoiser, calibration, composition)
     shutil.rmtree(workspace)
     return card
@@ -145,14 +145,9 @@ def check_folder(out: Path) -> None:
         raise InputError(f"{out}: holds something else ({foreign[0]}); choose another folder")
 
 
-def _empty_statistics(channels: int, card: Card) -> tuple[Calibration, Composition]:
-    """Placeholders for the bundle that the calibration itself runs on; overwritten before anything is sampled."""
-    zero = torch.zeros(1, channels)
-    return (
-        Calibration(autocovariance=zero.T.clone(), error_log_snr=torch.zeros(1), error_mean=zero),
-        Composition(
-            offset=torch.zeros(len(card.phases)),
-            slope=torch.zeros(len(card.phases), channels),
-            covariance=torch.eye(channels),
-        ),
+def _placeholders(channels: int, phases: int) -> tuple[Calibration, Composition]:
+    """Stand-ins for the bundle that the calibration itself runs on; replaced before anything is sampled."""
+    nothing = Composition(
+        offset=torch.zeros(phases), slope=torch.zeros(phases, channels), covariance=torch.eye(channels)
     )
+    return uncorrected(torch.zeros(channels, 1)), nothing

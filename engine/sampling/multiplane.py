@@ -5,7 +5,8 @@ The stack of callables: network (one plane) -> preconditioning -> plane fusion (
 - `mpdd`: multi-plane denoising diffusion as published (Lee & Yun 2024; L-MPDD in MicroLad): the planes' estimates as
   they are. A product of experts; it loses the variance of modes that spread over many planes.
 - `spectral`: the estimate's modes are corrected by what a Gaussian field of the same autocovariance would need in 3D
-  (`engine.sampling.spectra`); exact for Gaussian fields, and the network keeps everything that is not Gaussian.
+  (`engine.sampling.spectra`); exact for Gaussian fields, and the network keeps everything that is not Gaussian. What
+  finite steps and the network leave is taken out by moment matching (`engine.sampling.moments`).
 
 Shapes: `B` volumes, `C` channels, `D H W` latent space (z, y, x), `P` planes of one volume.
 """
@@ -16,12 +17,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from engine.sampling.moments import StepHook
 from engine.sampling.planes import to_planes, to_volume
-from engine.sampling.schedules import LinearSchedule
 from engine.sampling.solvers import ddim_step
 from engine.sampling.spectra import SpectralFilter
 
@@ -42,22 +42,15 @@ class VolumeDenoiser(Protocol):
 class SamplerNumbers:
     """Numbers of the spectral sampler; found per bundle by calibration."""
 
-    steps: int = 60
+    steps: int = 36
     eta: float = 0.5
-    snr_height: float = 1.0
-    """lambda: the denoiser is told a signal-to-noise ratio this many times the true one, at high noise."""
-    snr_from: float = 700.0
-    snr_to: float = 400.0
-    """lambda falls linearly to 1 between these two times (in units of 1,000 trained times)."""
-    zero_mode: bool = True
-    """Whether the spectral correction applies to the volume's mean."""
+    snr_factor: float = 1.0
+    """lambda: the denoiser is told a signal-to-noise ratio this many times the true one."""
+    mirror: float = 0.0
+    """Which power the longest waves are matched to: 0 that of a block cut from the field, 1 that of the mirrored field
+    (no leakage); between the two, a mixture."""
     refine_passes: int = 1
-    refine_time: float = 150.0
-
-    def snr_factor(self, time: float) -> float:
-        """lambda at a time in 0..1000."""
-        share = (time - self.snr_to) / max(self.snr_from - self.snr_to, 1e-9)
-        return 1.0 + (self.snr_height - 1.0) * min(1.0, max(0.0, share))
+    refine_time: float = 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,41 +59,31 @@ class Calibration:
 
     autocovariance: Tensor
     """[C, L] of the normalised latents, isotropic (`radial_autocovariance`)."""
-    error_log_snr: Tensor
-    """[E] noise levels, rising, at which the network's mean error was measured."""
-    error_mean: Tensor
-    """[E, C] mean of (clean estimate - clean) there."""
+    shift: Tensor
+    """[E, C] and"""
+    log_gain: Tensor
+    """[E, C, Q]: moment correction of each of E steps (`engine.sampling.moments`)."""
     numbers: SamplerNumbers = SamplerNumbers()
 
     def tensors(self) -> dict[str, Tensor]:
-        return {
-            "autocovariance": self.autocovariance,
-            "error_log_snr": self.error_log_snr,
-            "error_mean": self.error_mean,
-        }
+        return {"autocovariance": self.autocovariance, "shift": self.shift, "log_gain": self.log_gain}
 
     def to(self, device: str) -> "Calibration":
         moved = {name: tensor.to(device) for name, tensor in self.tensors().items()}
         return Calibration(**moved, numbers=self.numbers)
 
-    def mean_error(self, abar: float) -> Tensor:
-        """Mean error of the clean estimate at a noise level, interpolated in log-SNR: [C]."""
-        at = math.log(abar / (1 - abar))
-        levels = self.error_log_snr.tolist()
-        columns = [np.interp(at, levels, column) for column in self.error_mean.T.tolist()]
-        return torch.tensor(columns, dtype=torch.float32, device=self.error_mean.device)
 
-
-def told(denoise: PlaneDenoiser, schedule: LinearSchedule, snr_factor: Callable[[float], float]) -> PlaneDenoiser:
+def told(denoise: PlaneDenoiser, snr_factor: float) -> PlaneDenoiser:
     """Preconditioning: tell the denoiser an SNR lambda times the true one (METHOD).
 
     abar' = lambda abar / (1 - abar + lambda abar); the input is rescaled by sqrt(abar'/abar) so that the signal has
     the amplitude that goes with abar'.
     """
+    if snr_factor == 1.0:
+        return denoise
 
     def wrapped(planes: Tensor, abar: float) -> Tensor:
-        factor = snr_factor(schedule.time_of(abar) * 1_000 / schedule.timesteps)
-        raised = factor * abar / (1 - abar + factor * abar)
+        raised = snr_factor * abar / (1 - abar + snr_factor * abar)
         return denoise(planes * math.sqrt(raised / abar), raised)
 
     return wrapped
@@ -115,13 +98,12 @@ def mpdd(denoise: PlaneDenoiser) -> VolumeDenoiser:
     return fused
 
 
-def spectral(denoise: PlaneDenoiser, spectral_filter: SpectralFilter, calibration: Calibration) -> VolumeDenoiser:
-    """Spectrally consistent plane fusion: take off the network's mean error, then correct each mode by H_p."""
+def spectral(denoise: PlaneDenoiser, spectral_filter: SpectralFilter) -> VolumeDenoiser:
+    """Spectrally consistent plane fusion: correct each mode of the planes' estimate by H_p."""
     plain = mpdd(denoise)
 
     def fused(volume: Tensor, axis: int, abar: float) -> Tensor:
-        clean = plain(volume, axis, abar) - calibration.mean_error(abar).view(1, -1, 1, 1, 1)
-        return spectral_filter(clean, axis, abar)
+        return spectral_filter(plain(volume, axis, abar), axis, abar)
 
     return fused
 
@@ -158,6 +140,7 @@ def sample(
     levels: Sequence[float],
     eta: float,
     noise: Noise,
+    after_step: StepHook | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Algorithm of MicroLad's L-MPDD with any fusion: one DDIM step through the planes of one axis, then the next axis.
@@ -168,15 +151,18 @@ def sample(
         levels: alpha-bar of each step, rising, ending with 1 (`LinearSchedule.trajectory`).
         eta: 0 deterministic, 1 ancestral (as published).
         noise: one stream per volume.
+        after_step: moment correction; none as published.
 
     Returns:
         clean latent volumes [B, C, D, H, W].
     """
-    x = noise(shape)
+    x, steps = noise(shape), len(levels) - 1
     for step, (abar, abar_next) in enumerate(pairwise(levels)):
         clean = denoise(x, step % 3, abar)
         fresh = noise(shape) if eta > 0 and abar_next < 1 else None
         x = ddim_step(x, clean, abar, abar_next, eta, fresh)
+        if after_step is not None:
+            x = after_step(x, (step + 1) / steps, abar_next)
         if on_step is not None:
-            on_step(step + 1, len(levels) - 1)
+            on_step(step + 1, steps)
     return x

@@ -103,7 +103,7 @@ class SpectralFilter:
         s3 = volume_spectrum(autocovariance.cpu(), shape)
         self._s2 = [plane_spectrum(s3, axis).to(device, torch.float32) for axis in range(3)]
         self._s3 = s3.to(device, torch.float32)
-        self._bases = [torch.from_numpy(_cosine_basis(n)).to(device, torch.float32) for n in shape]
+        self._transform = CosineTransform(shape, device)
 
     def gain(self, axis: int, abar: float) -> Tensor:
         """H_p at each mode, [C, D, H, W]."""
@@ -116,25 +116,56 @@ class SpectralFilter:
 
     def __call__(self, volume: Tensor, axis: int, abar: float) -> Tensor:
         """Filter a clean estimate [B, C, D, H, W] that was made of the planes across `axis` at noise level `abar`."""
-        return self.to_space(self.to_modes(volume) * self.gain(axis, abar))
+        return self._transform.backward(self._transform.forward(volume) * self.gain(axis, abar))
 
-    def to_modes(self, volume: Tensor) -> Tensor:
-        """Orthonormal cosine transform of the last three axes."""
-        return self._transform(volume, self._bases)
 
-    def to_space(self, modes: Tensor) -> Tensor:
-        """Inverse of `to_modes`."""
-        return self._transform(modes, [basis.T for basis in self._bases])
+class CosineTransform:
+    """Orthonormal type-II cosine transform of the last three axes of [B, C, D, H, W].
+
+    As products with small matrices, batched so that each is of one channel of one volume: a volume's result then does
+    not depend on the batch.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], device: torch.device) -> None:
+        self._bases = [torch.from_numpy(_cosine_basis(n)).to(device, torch.float32) for n in shape]
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """Space -> modes."""
+        return self._apply(volume, self._bases)
+
+    def backward(self, modes: Tensor) -> Tensor:
+        """Modes -> space."""
+        return self._apply(modes, [basis.T for basis in self._bases])
 
     @staticmethod
-    def _transform(field: Tensor, matrices: list[Tensor]) -> Tensor:
-        """Apply one matrix per axis. The products are batched so that each is of one channel of one volume: a volume's
-        result then does not depend on the batch."""
+    def _apply(field: Tensor, matrices: list[Tensor]) -> Tensor:
         b, c, d, h, w = field.shape
         z, y, x = matrices
         field = torch.matmul(z, field.reshape(b * c, d, h * w))
         field = torch.matmul(y, field.reshape(b * c * d, h, w))
         return torch.matmul(field, x.T).reshape(b, c, d, h, w)
+
+
+def mode_power(autocovariance: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Expected power of the cosine modes of a block cut from a stationary field: sum_ij b(i) b(j) C(i - j).
+
+    Close to S3 for modes shorter than the block; below it for the longest, whose power leaks. Their sum is the variance
+    times the number of latent pixels, up to negative modes (of a covariance that is none in 3D), which are clipped.
+
+    Args: autocovariance [C, L]; shape (D, H, W). Returns: [C, D, H, W] float64.
+    """
+    overlaps = []
+    for n in shape:
+        basis = torch.from_numpy(_cosine_basis(n))
+        columns = []
+        for lag in range(-(n - 1), n):
+            here, there = basis[:, max(0, -lag) : n - max(0, lag)], basis[:, max(0, lag) : n - max(0, -lag)]
+            columns.append((here * there).sum(dim=1))
+        overlaps.append(torch.stack(columns, dim=1))  # [mode, lag]
+    lags = [torch.arange(-(n - 1), n, dtype=torch.float64) for n in shape]
+    distance = (lags[0][:, None, None] ** 2 + lags[1][None, :, None] ** 2 + lags[2][None, None] ** 2).sqrt()
+    covariance = torch.stack([_interpolate(channel.double(), distance) for channel in autocovariance])
+    return torch.einsum("cdef,kd,le,mf->cklm", covariance, *overlaps).clamp(min=1e-6)
 
 
 @lru_cache(maxsize=32)

@@ -5,25 +5,20 @@ import math
 import pytest
 import torch
 
-from engine.sampling.multiplane import Calibration, Noise, SamplerNumbers, mpdd, sample, spectral, told
+from engine.sampling.multiplane import Noise, mpdd, sample, spectral, told
 from engine.sampling.schedules import LinearSchedule
-from engine.sampling.spectra import SpectralFilter, plane_spectrum, volume_spectrum
+from engine.sampling.spectra import CosineTransform, SpectralFilter, plane_spectrum, volume_spectrum
 
 N, LENGTH = 16, 1.5
 SCHEDULE = LinearSchedule()
 
 
-def calibration():
-    r = torch.arange(14, dtype=torch.float32)
-    covariance = torch.exp(-0.5 * (r / LENGTH) ** 2)[None]
-    return Calibration(
-        autocovariance=covariance, error_log_snr=torch.tensor([-10.0, 10.0]), error_mean=torch.zeros(2, 1)
-    )
+COVARIANCE = torch.exp(-0.5 * (torch.arange(14, dtype=torch.float32) / LENGTH) ** 2)[None]
 
 
 def exact_plane_denoiser():
     """E[x_0 | x_t] of a plane of the field: Wiener's filter with the plane's spectrum, in cosine modes."""
-    spectrum = plane_spectrum(volume_spectrum(calibration().autocovariance, (N, N, N)), 0)[0, 0].float()  # [N, N]
+    spectrum = plane_spectrum(volume_spectrum(COVARIANCE, (N, N, N)), 0)[0, 0].float()  # [N, N]
     mode, position = torch.arange(N)[:, None], torch.arange(N)[None]
     basis = math.sqrt(2 / N) * torch.cos(math.pi * mode * (position + 0.5) / N)
     basis[0] /= math.sqrt(2)
@@ -37,8 +32,7 @@ def exact_plane_denoiser():
 
 def mean_power(fused, volumes=48, steps=240, eta=0.0):
     x = sample(fused, (1, N, N, N), SCHEDULE.trajectory(steps), eta, Noise(list(range(volumes))))
-    transform = SpectralFilter(calibration().autocovariance, (N, N, N))
-    return transform.to_modes(x).square().mean(dim=0)[0]
+    return CosineTransform((N, N, N), x.device).forward(x).square().mean(dim=0)[0]
 
 
 def by_shell(power):
@@ -48,10 +42,10 @@ def by_shell(power):
 
 
 def test_spectral_reproduces_the_spectrum_and_mpdd_does_not():
-    truth = by_shell(volume_spectrum(calibration().autocovariance, (N, N, N))[0].float())
+    truth = by_shell(volume_spectrum(COVARIANCE, (N, N, N))[0].float())
     denoise = exact_plane_denoiser()
-    correction = SpectralFilter(calibration().autocovariance, (N, N, N), cap=100.0)
-    ours = by_shell(mean_power(spectral(denoise, correction, calibration())))
+    correction = SpectralFilter(COVARIANCE, (N, N, N), cap=100.0)
+    ours = by_shell(mean_power(spectral(denoise, correction)))
     published = by_shell(mean_power(mpdd(denoise)))
     # Standard error of a shell's power here: 1-2 %.
     assert torch.allclose(ours, truth, rtol=0.05)
@@ -60,7 +54,7 @@ def test_spectral_reproduces_the_spectrum_and_mpdd_does_not():
 
 def test_a_volume_does_not_depend_on_its_batch():
     denoise = exact_plane_denoiser()
-    fused = spectral(denoise, SpectralFilter(calibration().autocovariance, (N, N, N)), calibration())
+    fused = spectral(denoise, SpectralFilter(COVARIANCE, (N, N, N)))
     levels = SCHEDULE.trajectory(10)
     together = sample(fused, (1, N, N, N), levels, 0.5, Noise([3, 4, 5]))
     alone = sample(fused, (1, N, N, N), levels, 0.5, Noise([4]))
@@ -76,30 +70,12 @@ def test_told_keeps_the_signal_and_raises_the_level():
         return planes
 
     planes, abar = torch.ones(2, 1, 4, 4), 0.2
-    told(denoise, SCHEDULE, lambda time: 1.0)(planes, abar)
-    told(denoise, SCHEDULE, lambda time: 2.0)(planes, abar)
+    told(denoise, 1.0)(planes, abar)
+    told(denoise, 2.0)(planes, abar)
     assert seen[0][1] == pytest.approx(abar) and torch.allclose(seen[0][0], planes)
     raised = seen[1][1]
     assert raised / (1 - raised) == pytest.approx(2 * abar / (1 - abar))
     assert torch.allclose(seen[1][0], planes * math.sqrt(raised / abar))
-
-
-def test_snr_factor_is_a_ramp():
-    numbers = SamplerNumbers(snr_height=1.3, snr_from=700, snr_to=300)
-    assert numbers.snr_factor(999) == numbers.snr_factor(700) == pytest.approx(1.3)
-    assert numbers.snr_factor(500) == pytest.approx(1.15)
-    assert numbers.snr_factor(300) == numbers.snr_factor(0) == 1.0
-
-
-def test_mean_error_is_taken_off_before_the_filter():
-    white = torch.zeros(1, 14)
-    white[0, 0] = 1.0  # a filter that changes nothing
-    offset = Calibration(
-        autocovariance=white, error_log_snr=torch.tensor([-5.0, 5.0]), error_mean=torch.tensor([[0.0], [1.0]])
-    )
-    fused = spectral(lambda planes, abar: planes, SpectralFilter(white, (8, 8, 8)), offset)
-    volume = torch.randn(1, 1, 8, 8, 8)
-    assert torch.allclose(fused(volume, 1, 0.5), volume - 0.5, atol=1e-5)  # log-SNR 0: half-way between the two levels
 
 
 def test_noise_streams_are_independent_of_their_company():

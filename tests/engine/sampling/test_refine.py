@@ -35,6 +35,15 @@ def test_stretch_interpolates_along_one_axis_only():
     assert torch.allclose(stretch(ramp, 0, 4).flatten()[2:-2], (torch.arange(2, 14) + 0.5) / 4 - 0.5)
 
 
+def test_stretched_noise_keeps_its_variance():
+    """White planes lose up to half of their variance between two planes; the correction gives it back everywhere."""
+    white = torch.randn(1, 1, 64, 32, 32, generator=torch.Generator().manual_seed(0))
+    plain = stretch(white, 0, 4).var(dim=(0, 1, 3, 4))
+    kept = stretch(white, 0, 4, torch.zeros(1)).var(dim=(0, 1, 3, 4))
+    assert float(plain.min()) < 0.6
+    assert torch.allclose(kept, torch.ones(256), atol=0.15)
+
+
 def test_decoding_is_the_mean_over_the_axes_and_probabilities_sum_to_one():
     latents = torch.rand(2, 1, 4, 4, 4)
     soft = decode_volume(latents, BlockCodec())

@@ -3,7 +3,14 @@ import math
 import pytest
 import torch
 
-from engine.sampling.spectra import SpectralFilter, plane_spectrum, radial_autocovariance, volume_spectrum
+from engine.sampling.spectra import (
+    CosineTransform,
+    SpectralFilter,
+    mode_power,
+    plane_spectrum,
+    radial_autocovariance,
+    volume_spectrum,
+)
 
 
 def gaussian_autocovariance(length, lags=14):
@@ -38,12 +45,30 @@ def test_plane_spectrum_obeys_the_slice_theorem(axis):
 
 
 def test_cosine_modes_go_back_and_keep_the_norm():
-    transform = SpectralFilter(gaussian_autocovariance(1.5), (8, 12, 16))
+    transform = CosineTransform((8, 12, 16), torch.device("cpu"))
     volume = torch.randn(2, 1, 8, 12, 16)
-    modes = transform.to_modes(volume)
+    modes = transform.forward(volume)
     assert float(modes.square().sum()) == pytest.approx(float(volume.square().sum()), rel=1e-4)
-    assert torch.allclose(transform.to_space(modes), volume, atol=1e-5)
+    assert torch.allclose(transform.backward(modes), volume, atol=1e-5)
     assert torch.allclose(modes[..., 0, 0, 0], volume.sum(dim=(2, 3, 4)) / math.sqrt(8 * 12 * 16), atol=1e-4)
+
+
+def test_mode_power_is_that_of_blocks_cut_from_a_field():
+    """Its sum is the variance, and it is the power measured on blocks of a much larger field."""
+    length, n = 2.0, 8
+    power = mode_power(gaussian_autocovariance(length), (n, n, n))
+    assert float(power.sum()) == pytest.approx(n**3, rel=0.02)
+    k = torch.fft.fftfreq(64)
+    squares = k[:, None, None] ** 2 + k[None, :, None] ** 2 + k[None, None] ** 2
+    kernel = torch.exp(-0.25 * (2 * math.pi * length) ** 2 * squares)
+    field = torch.fft.ifftn(
+        torch.fft.fftn(torch.randn(64, 64, 64, generator=torch.Generator().manual_seed(0))) * kernel
+    )
+    field = field.real / field.real.std()
+    cubes = field.unfold(0, n, n).unfold(1, n, n).unfold(2, n, n).reshape(-1, 1, n, n, n)
+    found = CosineTransform((n, n, n), torch.device("cpu")).forward(cubes).square().mean(dim=0)[0]
+    assert float(found[0, 0, 0] / power[0, 0, 0, 0]) == pytest.approx(1, abs=0.2)  # 512 blocks, long waves shared
+    assert float(found[:2, :2, :2].sum() / power[0, :2, :2, :2].sum()) == pytest.approx(1, abs=0.1)
 
 
 def test_gain_is_one_where_the_spectra_agree_and_never_above_the_cap():

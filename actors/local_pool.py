@@ -1,0 +1,114 @@
+"""The pool without Ray: everything in this process, one batch per call of `wait`."""
+
+import time
+from collections import deque
+from pathlib import Path
+
+from actors.engines import EngineFactory
+from actors.files import clear_leftovers
+from actors.ledger import Job, Ledger
+from actors.messages import ErrorRecord, Result
+from actors.pool import Pool, PoolStats
+from actors.volumes import CURVES, VOLUMES
+from actors.workers import Designed, DesignWorker, StoreWorker, certify
+from engine.errors import WorkError
+from engine.request import Request
+
+
+class LocalPool(Pool):
+    """Runs in the caller's thread, inside `wait`. A batch is never interrupted, so `wait` may overrun its timeout.
+
+    Args:
+        engine_factory: called once, here; its InputError (no such bundle) comes through.
+        out: study folder; touched by the first `submit`, made where missing.
+        batch_size: most requests generated at once.
+        max_attempts: tries per request and step (design, certify, store) before it comes back as a Failure.
+        code_version: stored in every row.
+    """
+
+    def __init__(
+        self, engine_factory: EngineFactory, out: Path, *, batch_size: int, max_attempts: int = 3, code_version: str
+    ) -> None:
+        self._ledger = Ledger(slots=2 * batch_size, max_attempts=max_attempts)
+        self._batch_size = batch_size
+        self._queue: deque[Job] = deque()
+        self._engine = engine_factory()
+        self._out = out
+        self._started = False
+        self._design = DesignWorker(self._engine)
+        self._store = StoreWorker(out, code_version)
+
+    def submit(self, request: Request) -> None:
+        job = self._ledger.admit(request)
+        if not self._started:
+            clear_leftovers(self._out, VOLUMES, CURVES)
+            self._started = True
+        self._queue.append(job)
+
+    @property
+    def free_slots(self) -> int:
+        return self._ledger.free_slots
+
+    @property
+    def in_flight(self) -> int:
+        return self._ledger.in_flight
+
+    @property
+    def stats(self) -> PoolStats:
+        return self._ledger.stats
+
+    def wait(self, timeout_s: float) -> list[Result]:
+        deadline = time.monotonic() + timeout_s
+        self._ledger.check()
+        while self._queue and not self._ledger.has_results:
+            self._run_batch()
+            if self._ledger.error is None and time.monotonic() >= deadline:
+                break
+        if not self._ledger.has_results:
+            self._ledger.check()
+        return self._ledger.take()
+
+    def close(self) -> None:
+        self._queue.clear()
+        self._ledger.close()
+
+    def _run_batch(self) -> None:
+        batch = [self._queue.popleft() for _ in range(min(self._batch_size, len(self._queue)))]
+        with _Clock(self._ledger, "design-0"):
+            designs = self._design.design([job.request for job in batch])
+        for job, designed in zip(batch, designs, strict=True):
+            step, error = ("design", designed) if isinstance(designed, ErrorRecord) else self._finish(job, designed)
+            if error is None:
+                continue
+            if error.fatal:
+                self._ledger.error = WorkError(error.message)
+                self._queue.clear()
+                return
+            if self._ledger.attempt_failed(job, step, error):
+                self._queue.append(job)
+
+    def _finish(self, job: Job, designed: Designed) -> tuple[str, ErrorRecord | None]:
+        """Measure and store one structure; returns the last step taken, and the error where it failed."""
+        with _Clock(self._ledger, "property-0"):
+            certified = certify(self._engine, designed)
+        if isinstance(certified, ErrorRecord):
+            return "certify", certified
+        with _Clock(self._ledger, "writer-0"):
+            row = self._store.store(designed, certified)
+        if isinstance(row, ErrorRecord):
+            return "store", row
+        self._ledger.complete(job, row)
+        return "store", None
+
+
+class _Clock:
+    """Adds the time spent inside it to a worker's busy seconds."""
+
+    def __init__(self, ledger: Ledger, worker: str) -> None:
+        self._ledger, self._worker = ledger, worker
+
+    def __enter__(self) -> None:
+        self._started = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self._ledger.worked(self._worker, time.monotonic() - self._started)

@@ -1,0 +1,96 @@
+"""The row of a structure: plain scalars, one per column, the same from a pool and from the command line."""
+
+from typing import TYPE_CHECKING
+
+from actors.messages import Failure
+from engine.guidance.targets import Target
+from engine.outcomes import DesignOutcome, Measured
+from engine.request import Request
+
+if TYPE_CHECKING:
+    from engine.design import Generated, Measurement
+    from engine.models.bundle import Card
+
+Row = dict[str, object]
+
+
+def make_row(
+    generated: "Generated",
+    measurement: "Measurement",
+    card: "Card",
+    *,
+    outcome: DesignOutcome,
+    device: str,
+    code_version: str,
+    volume_sha256: str,
+) -> Row:
+    """Row of a structure that exists.
+
+    Args:
+        generated: the structure and the request that made it.
+        measurement: its certified values; each becomes `<column>` (None without a value) and `<column>_outcome`.
+        card: of the bundle.
+        outcome: against the targets, judged on the certified values.
+        device: that generated it.
+        code_version: of the code that made it.
+        volume_sha256: of its labels.
+    """
+    row = _head(generated.request, code_version, card)
+    row |= {
+        "device": device,
+        "status": str(outcome),
+        "reason": _reason(generated.request, measurement) if outcome is DesignOutcome.MISSED else "",
+        "generate_wall_time_s": generated.wall_time_s,
+        "measure_wall_time_s": measurement.wall_time_s,
+        "volume_sha256": volume_sha256,
+    }
+    for metric, measured in measurement.values.items():
+        row[metric.column] = measured.value
+        row[f"{metric.column}_outcome"] = str(measured.outcome)
+    return row
+
+
+def make_failed_row(request: Request, failure: Failure, *, code_version: str, card: "Card | None" = None) -> Row:
+    """Row of a structure that could not be made: status `failed`, no measured column, the error as its reason."""
+    row = _head(request, code_version, card)
+    row |= {
+        "device": None,
+        "status": str(DesignOutcome.FAILED),
+        "reason": f"{failure.error_type}: {failure.message} (attempt {failure.attempt})",
+        "generate_wall_time_s": None,
+        "measure_wall_time_s": None,
+        "volume_sha256": None,
+    }
+    return row
+
+
+def _head(request: Request, code_version: str, card: "Card | None") -> Row:
+    return {
+        "structure_id": request.structure_id,
+        "seed": request.seed,
+        "shape_z": request.shape[0],
+        "shape_y": request.shape[1],
+        "shape_x": request.shape[2],
+        "bundle": request.bundle if card is None else card.name,
+        "bundle_hash": None if card is None else card.hash,
+        "voxel_size_um": None if card is None else card.voxel_size_um,
+        "code_version": code_version,
+        "sampler": request.settings.sampler,
+        "steps": request.settings.steps,
+        "targets": [str(target) for target in request.targets],
+    }
+
+
+def _reason(request: Request, measurement: "Measurement") -> str:
+    """Every target that does not hold, with the value found."""
+    checked = [(target, measurement.values.get(target.metric)) for target in request.targets]
+    missed = [_miss(target, found) for target, found in checked if found is None or not target.holds(found.value)]
+    return "; ".join(missed)
+
+
+def _miss(target: Target, found: Measured | None) -> str:
+    if found is None:
+        return f"wanted {target}, which was not measured"
+    value = "no value" if found.value is None else f"{found.value:.4g}"
+    remedy = f" ({found.outcome}: {found.outcome.remedy})" if found.outcome.remedy else ""
+    return f"wanted {target}, got {value}{remedy}"

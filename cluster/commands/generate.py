@@ -1,0 +1,206 @@
+"""`mesoforge reconstruct` and `mesoforge design`: volumes from a bundle, without and with targets."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cluster.structures import StructureSet
+from cluster.terminal import kept_on_interrupt, phase, table
+from engine.errors import InputError
+from engine.guidance.targets import parse_target
+from engine.metrics import Metric
+from engine.request import Settings
+
+if TYPE_CHECKING:
+    from actors.rows import Row
+    from engine.design import Generated, Measurement
+    from engine.models.bundle import Card
+    from engine.outcomes import DesignOutcome
+
+BATCH = 8
+"""Structures generated together: the networks of one batch share their calls, and a batch is kept when it is done."""
+
+Model = Annotated[str, typer.Option("--model", metavar="M", help="Bundle: a name of `mesoforge models`, or a path.")]
+Count = Annotated[int, typer.Option("--count", metavar="N", help="How many structures.")]
+Size = Annotated[int | None, typer.Option("--size", metavar="V", help="Voxels on a side of a cube.", show_default="64")]
+Shape = Annotated[
+    str | None, typer.Option("--shape", metavar="Z,Y,X", help="Voxels along each axis, instead of --size.")
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="S", help="The only source of randomness.")]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the volumes and structures.parquet.")]
+Format = Annotated[str, typer.Option("--format", metavar="tiff,npy", help="File formats of the volumes.")]
+Sampler = Annotated[
+    str, typer.Option("--sampler", metavar="NAME", help="spectral, or mpdd (the published multi-plane procedure).")
+]
+Steps = Annotated[int | None, typer.Option("--steps", metavar="N", help="Denoising steps; default: the bundle's.")]
+Eta = Annotated[
+    float | None, typer.Option("--eta", metavar="E", help="0 deterministic ... 1 ancestral; default: the bundle's.")
+]
+
+
+def reconstruct(
+    model: Model,
+    out: Out,
+    count: Count = 1,
+    size: Size = None,
+    shape: Shape = None,
+    seed: Seed = 0,
+    format: Format = "tiff",
+    sampler: Sampler = "spectral",
+    steps: Steps = None,
+    eta: Eta = None,
+) -> None:
+    """Generate 3D volumes that look like the bundle's material, and measure them.
+
+    Stopped and given again, the same command makes what is missing; a higher --count adds to it.
+
+    \b
+    Examples:
+      mesoforge reconstruct --model berea --count 4 --size 64 --seed 1 --out volumes
+      mesoforge reconstruct --model my_bundle --shape 64,96,96 --seed 1 --out slabs --format tiff,npy
+    """
+    card, structures = _prepare(model, out, count, size, shape, seed, format, sampler, steps, eta, targets=[])
+    rows = _run(card, structures)
+    metrics = [Metric("fraction", name) for name in card.phase_names]
+    metrics += [Metric("diffusivity", name, axis) for name in card.phase_names for axis in ("z", "y", "x")]
+    # A full table would be too wide for more phases; it is in the file.
+    shown = metrics if len(card.phase_names) == 2 else metrics[: len(card.phase_names)]
+    print(
+        table(
+            ["structure", *map(str, shown)],
+            [[row["structure_id"], *(row[metric.column] for metric in shown)] for row in rows],
+        )
+    )
+    _print_next(out)
+    print(f"{len(rows)} volume{'s' if len(rows) > 1 else ''} in {out}")
+
+
+def design(
+    model: Model,
+    out: Out,
+    target: Annotated[
+        list[str],
+        typer.Option("--target", metavar="T", help="METRIC=V±t, =V±p%, >=V, <=V or =[lo,hi]; +- for ±. May repeat."),
+    ],
+    count: Count = 1,
+    size: Size = None,
+    shape: Shape = None,
+    seed: Seed = 0,
+    format: Format = "tiff",
+    sampler: Sampler = "spectral",
+    steps: Steps = None,
+    eta: Eta = None,
+) -> None:
+    """Generate 3D volumes that have the targets, certified on the finished voxels.
+
+    A missed target is a row with a reason, not an error; the last line says how many were attained.
+
+    \b
+    Example:
+      mesoforge design --model berea --target 'fraction[pore]=0.20±0.01' --target 'diffusivity[pore,z]=0.05±5%' \\
+          --count 4 --seed 1 --out designed
+    """
+    card, structures = _prepare(model, out, count, size, shape, seed, format, sampler, steps, eta, targets=target)
+    rows = _run(card, structures)
+    wanted = structures.request(0).targets
+    print(
+        table(
+            ["structure", "status", *map(str, wanted)],
+            [[row["structure_id"], row["status"], *(row[each.metric.column] for each in wanted)] for row in rows],
+        )
+    )
+    _print_next(out)
+    attained = sum(row["status"] == "attained" for row in rows)
+    print(f"{attained} of {len(rows)} attained")
+
+
+def _prepare(
+    model: str,
+    out: Path,
+    count: int,
+    size: int | None,
+    shape: str | None,
+    seed: int,
+    formats: str,
+    sampler: str,
+    steps: int | None,
+    eta: float | None,
+    *,
+    targets: list[str],
+) -> "tuple[Card, StructureSet]":
+    """Everything that can be wrong with the input is found here, before anything is loaded or written."""
+    from engine.design import check_request
+    from engine.export.volumes import known_format
+    from engine.models.bundle import read_card
+
+    card = read_card(model)
+    parsed = tuple(parse_target(text, card.phase_names) for text in targets)
+    structures = StructureSet(
+        out=out,
+        card=card,
+        bundle=model,
+        shape=_shape(size, shape),
+        seed=seed,
+        count=count,
+        targets=parsed,
+        settings=Settings(sampler=sampler, steps=steps, eta=eta),  # type: ignore[arg-type]  # checked there
+        formats=tuple(known_format(name.strip()) for name in formats.split(",")),
+    )
+    check_request(structures.request(0), card.phase_names)
+    return card, structures
+
+
+def _shape(size: int | None, shape: str | None) -> tuple[int, int, int]:
+    if size is not None and shape is not None:
+        raise InputError("--size and --shape: give one of them, not both")
+    if shape is None:
+        side = 64 if size is None else size
+        return (side, side, side)
+    try:
+        z, y, x = (int(part) for part in shape.split(","))
+    except ValueError:
+        raise InputError(f"--shape {shape}: must be three whole numbers Z,Y,X, such as 64,96,96") from None
+    return z, y, x
+
+
+def _run(card: "Card", structures: StructureSet) -> "list[Row]":
+    """Make what is missing, in batches; returns the rows of all, in order."""
+    finished = structures.finished()
+    requests = [structures.request(number) for number in range(structures.count)]
+    missing = [request for request in requests if request.structure_id not in finished]
+    if missing:
+        import torch
+
+        from engine.design import generate, judge, measure
+        from engine.models.bundle import load_bundle
+        from engine.version import code_version
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        bundle = load_bundle(card.folder, device)
+        done = len(requests) - len(missing)
+        title = f"generating with {card.name} on {device}"
+        kept = f"every finished batch is in {structures.out}; give the same command again for the rest"
+        with kept_on_interrupt(kept), phase(title, len(requests), unit="volumes") as bar:
+            for start in range(0, len(missing), BATCH):
+                batch = missing[start : start + BATCH]
+                bar.update(done)
+
+                def report(stage: str, step: int, steps: int, done: int = done) -> None:
+                    bar.update(done, f"{stage} {step}/{steps}")
+
+                made = generate(batch, bundle, report)
+                measured: list[tuple[Generated, Measurement, DesignOutcome]] = []
+                for number, generated in enumerate(made):
+                    bar.update(done, f"measuring {number + 1}/{len(made)}")
+                    measurement = measure(generated.labels, card.phases)
+                    measured.append((generated, measurement, judge(generated.request.targets, measurement)))
+                for row in structures.write(measured, device=device, code_version=code_version()):
+                    finished[str(row["structure_id"])] = row
+                done += len(batch)
+                bar.update(done)
+    return [finished[request.structure_id] for request in requests]
+
+
+def _print_next(out: Path) -> None:
+    print(f'\nall columns: mesoforge query {out} "SELECT * FROM structures"')

@@ -1,0 +1,153 @@
+"""`mesoforge train`: micrographs in, a bundle out."""
+
+import shlex
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cluster.terminal import Bar, duration, kept_on_interrupt, phase, say
+from engine.errors import InputError
+
+if TYPE_CHECKING:
+    from engine.micrographs.micrograph import Micrographs
+    from engine.models.presets import TrainingConfig
+    from engine.models.training import TrainingProgress
+
+
+def train(
+    context: typer.Context,
+    images: Annotated[
+        list[str],
+        typer.Option(
+            "--images",
+            metavar="PATH...",
+            help="TIFF, PNG or NPY files, folders or patterns; a volume trains on its slices. May be repeated.",
+        ),
+    ],
+    phases: Annotated[
+        str, typer.Option("--phases", metavar="NAME,NAME", help="Names of the labels in ascending order: pore,solid.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="BUNDLE", help="Folder of the new bundle.")],
+    more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+    preset: Annotated[str, typer.Option(help="Training settings: cpu or gpu.", metavar="NAME")] = "cpu",
+    steps: Annotated[
+        int | None, typer.Option(help="Denoiser steps instead of the preset's.", metavar="N", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.", metavar="S")] = 0,
+    voxel_size_um: Annotated[
+        float | None,
+        typer.Option("--voxel-size-um", metavar="V", help="Side of a voxel in um, where the files do not say."),
+    ] = None,
+    region: Annotated[
+        str | None,
+        typer.Option(metavar="x=0:256", help="Train on this part only; axes z, y, x of the array, end excluded."),
+    ] = None,
+    segment: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RULE", help="Makes phases of grey images: otsu, or thresholds:V1,V2,... (darkest first)."
+        ),
+    ] = None,
+    material: Annotated[
+        str, typer.Option(metavar="TEXT", help="What it is, for the bundle's card; default: the folder's name.")
+    ] = "",
+    source: Annotated[str, typer.Option(metavar="TEXT", help="Where the images come from, for the card.")] = "",
+    licence: Annotated[str, typer.Option(metavar="TEXT", help="Licence of the images, for the card.")] = "",
+    check: Annotated[bool, typer.Option("--check", help="Read the images, print the plan, train nothing.")] = False,
+) -> None:
+    """Train a bundle on labelled micrographs: autoencoder, then denoiser, then calibration.
+
+    Stop it at any time (Ctrl-C, or even a kill): the same command goes on from the last checkpoint.
+
+    \b
+    Examples:
+      mesoforge train --images rock.tif --phases pore,solid --out my_bundle
+      mesoforge train --images slices/*.png --phases pore,solid --segment otsu --out my_bundle --preset gpu
+    """
+    from engine.micrographs.read import read_micrographs
+    from engine.train import check_folder
+    from engine.train import train as train_bundle
+
+    check_folder(out)
+    config = _configuration(preset, steps, seed)
+    micrographs = read_micrographs(
+        [*images, *(more or [])],
+        phases.split(","),
+        segment=segment,
+        region=region,
+        voxel_size_um=voxel_size_um,
+        minimum=config.crop,
+    )
+    for line in _plan(micrographs, config, out):
+        print(line)
+    if check:
+        return
+    with kept_on_interrupt(f"a checkpoint is in {out}; give the same command again to go on"), _Stages() as stages:
+        train_bundle(
+            micrographs,
+            out,
+            config,
+            material=material,
+            command=shlex.join(["mesoforge", *context.obj]),
+            source=source,
+            licence=licence,
+            on_progress=stages.report,
+        )
+    print(f"wrote {out}")
+    print(f"try it: mesoforge reconstruct --model {out} --count 4 --size 64 --seed 1 --out {out.name}_volumes")
+
+
+def _configuration(preset: str, steps: int | None, seed: int) -> "TrainingConfig":
+    from engine.metrics import nearest
+    from engine.models.presets import PRESETS
+
+    if preset not in PRESETS:
+        raise InputError(f"--preset {preset}: there is no such preset{nearest(preset, list(PRESETS))}")
+    config = replace(PRESETS[preset], seed=seed)
+    if steps is not None:
+        config = replace(config, denoiser_steps=steps)
+    if config.device.startswith("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            raise InputError(f"--preset {preset}: needs a CUDA device and none is here; use --preset cpu")
+    return config
+
+
+def _plan(micrographs: "Micrographs", config: "TrainingConfig", out: Path) -> list[str]:
+    shares = zip(micrographs.phases, micrographs.labels, micrographs.fractions, strict=True)
+    size = "not known" if micrographs.voxel_size_um is None else f"{micrographs.voxel_size_um:g} um"
+    return [
+        micrographs.describe(),
+        "phases: " + ", ".join(f"{name} = label {label} ({share:.4f})" for name, label, share in shares),
+        f"voxel size: {size}; crops of {config.crop}x{config.crop}, batches of {config.batch}, on {config.device}",
+        f"autoencoder {config.autoencoder_steps} steps, denoiser {config.denoiser_steps} steps, seed {config.seed}, "
+        f"into {out}",
+    ]
+
+
+class _Stages:
+    """One bar for each stage of the training."""
+
+    def __init__(self) -> None:
+        self._stage, self._stack = "", ExitStack()
+        self._bar: Bar | None = None
+
+    def __enter__(self) -> "_Stages":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._stack.__exit__(kind, error, None)
+
+    def report(self, progress: "TrainingProgress") -> None:
+        if progress.stage != self._stage or self._bar is None:
+            self._stack.close()
+            if progress.step > 1:
+                say(f"{progress.stage}: goes on from step {progress.step - 1}")
+            self._stage = progress.stage
+            self._bar = self._stack.enter_context(phase(progress.stage, progress.steps, unit="steps"))
+        left = f", {duration(progress.eta_s)} left" if progress.step < progress.steps else ""
+        self._bar.update(progress.step, f"loss {progress.loss:.4f}{left}", progress.steps)

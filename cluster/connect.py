@@ -1,0 +1,192 @@
+"""Connecting to Ray: a fresh local one by default, or a running cluster by address."""
+
+import logging
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from engine.errors import InputError, WorkError
+
+CONNECT_TIMEOUT_S = 5.0
+"""A host that answers at all answers within this."""
+INIT_TIMEOUT_S = 10.0
+"""Something that listens but is no Ray is given up after this; with the connect time-out: at most 15 s."""
+OBJECT_STORE_BYTES = 512 * 2**20
+"""Of a local Ray: work in flight is bounded, so dozens of volumes of 128³ fit many times over."""
+SOCKET_PATH_ROOM = 40
+"""Ray adds about 65 characters to its temporary folder for its sockets, whose paths end at 107."""
+
+THREADS_SLEEP = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Threads that wait for each other sleep instead of spinning. Where cores are shared, as those of a design actor are
+with a property actor, spinning threads hold up the very ones they wait for: 56 s instead of 1.3 s were measured for two
+volumes of 32³ with 2 threads on 2 busy cores. Read when OpenMP is loaded, that is with torch."""
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anybody
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the coming default; silences a warning
+    "RAY_DISABLE_IMPORT_WARNING": "1",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What the connected Ray offers."""
+
+    cpus: int
+    gpus: int
+    nodes: int
+    local: bool
+
+    def __str__(self) -> str:
+        parts = [_count(self.cpus, "CPU core")] + ([_count(self.gpus, "GPU")] if self.gpus else [])
+        where = "local Ray" if self.local else f"Ray cluster of {_count(self.nodes, 'node')}"
+        return f"{where}, {', '.join(parts)}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+@contextmanager
+def connected(address: str = "local") -> Iterator[Resources]:
+    """Connect to Ray for the length of the block.
+
+    Args:
+        address: `local` starts a fresh Ray on this machine, whatever RAY_ADDRESS says and earlier runs left behind;
+            `auto` joins the Ray that runs on this machine or that RAY_ADDRESS names; `host:port` and
+            `ray://host:port` join that one.
+
+    Raises:
+        InputError: nothing reachable there, or it is no usable Ray.
+        WorkError: the local Ray did not start.
+    """
+    os.environ.update(_QUIET)
+    os.environ |= THREADS_SLEEP | os.environ  # what the user has set stays
+    if address == "local":
+        with _local_ray():
+            yield _resources(local=True)
+        return
+    check_address(address)
+    import ray
+
+    with _signals_kept():
+        # Workers of a local Ray inherit the environment; elsewhere it has to be sent.
+        _attempt(lambda: ray.init(address=address, runtime_env={"env_vars": THREADS_SLEEP}, **_options()), address)
+    try:
+        yield _resources(local=False)
+    finally:
+        ray.shutdown()
+
+
+def check_address(address: str) -> None:
+    """Refuse an address that nothing answers at; `local` and `auto` name no host and pass.
+
+    Raises:
+        InputError: not an address, or nothing listens there.
+    """
+    if address in ("local", "auto"):
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise InputError(f"--address {address}: must be local, auto, host:port or ray://host:port")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise InputError(
+            f"--address {address}: nothing answers there ({error.strerror or error}); start Ray on that host, "
+            "or leave --address out to run on this machine"
+        ) from None
+
+
+@contextmanager
+def _local_ray() -> Iterator[None]:
+    import ray
+
+    os.environ.pop("RAY_ADDRESS", None)  # also for the workers, which inherit the environment
+    parent = tempfile.gettempdir()
+    folder = tempfile.mkdtemp(prefix="mesoforge-", dir=parent if len(parent) <= SOCKET_PATH_ROOM else "/tmp")
+    try:
+        try:
+            with _signals_kept():
+                ray.init(address="local", _temp_dir=folder, object_store_memory=OBJECT_STORE_BYTES, **_options())
+        except Exception as error:
+            raise WorkError(
+                f"Ray did not start on this machine ({_first_line(error)}); look for a full disk, a full /dev/shm "
+                "or a firewall that closes local ports"
+            ) from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray puts its own handler on SIGTERM; the program's own is put back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _options() -> dict[str, Any]:
+    return {
+        "include_dashboard": False,
+        "logging_level": logging.ERROR,
+        "log_to_driver": False,
+        "ignore_reinit_error": False,
+    }
+
+
+def _attempt(connect: Callable[[], object], address: str) -> None:
+    """Call `connect` with a time limit: Ray itself waits much longer for something that is no Ray."""
+    failure: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            connect()
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=call, daemon=True, name="connect to Ray")
+    thread.start()
+    thread.join(INIT_TIMEOUT_S)
+    if thread.is_alive():
+        reason = f"no answer within {INIT_TIMEOUT_S:g} s"
+    elif failure:
+        reason = _first_line(failure[0])
+    else:
+        return
+    raise InputError(
+        f"--address {address}: cannot be used as a Ray cluster ({reason}); check the address and that Ray and Python "
+        "have the same versions there, or leave --address out to run on this machine"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _resources(*, local: bool) -> Resources:
+    import ray
+
+    total = ray.cluster_resources()
+    return Resources(
+        cpus=max(1, int(total.get("CPU", 1))),
+        gpus=int(total.get("GPU", 0)),
+        nodes=sum(node["Alive"] for node in ray.nodes()),
+        local=local,
+    )

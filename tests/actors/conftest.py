@@ -1,0 +1,15 @@
+"""One local Ray for all tests of the room that need it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """Two CPUs, as on the smallest machine; nothing of a running cluster is touched."""
+    import ray
+
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()

@@ -1,0 +1,116 @@
+"""Replacement and its limits, with actors that are never started; the real ones are in test_ray_pool.py."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from actors import ray_crew
+from actors.ray_actors import Setup
+from actors.ray_crew import Crew, Member
+from tests.actors.fakes import fake_factory
+
+
+class FakeActor:
+    """Stands for a Ray actor class and its handles; the reference of `start` is the handle."""
+
+    made: list[Any]
+
+    def __init__(self) -> None:
+        self.made = []
+        self.options_seen: list[dict[str, float]] = []
+
+    def options(self, **options: float) -> Any:
+        self.options_seen.append(options)
+        return SimpleNamespace(remote=self._hire)
+
+    def _hire(self, setup: Setup) -> Any:
+        handle = SimpleNamespace()
+        handle.start = SimpleNamespace(remote=lambda: handle)
+        self.made.append(handle)
+        return handle
+
+
+@pytest.fixture
+def killed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    handles: list[Any] = []
+    monkeypatch.setattr(ray_crew, "kill", handles.append)
+    return handles
+
+
+@pytest.fixture
+def started() -> list[tuple[Member, Any]]:
+    return []
+
+
+@pytest.fixture
+def crew(tmp_path: Path, killed: list[Any], started: list[tuple[Member, Any]]) -> Crew:
+    made = Crew(
+        kind="design",
+        actor_class=FakeActor(),
+        size=2,
+        threads=None,
+        resources={"num_cpus": 0.5},
+        max_deaths=3,
+        watch=lambda crew, member, reference: started.append((member, reference)),
+    )
+    factory = fake_factory(tmp_path / "scratch")
+    made.start(Setup(engine_factory=factory, out=tmp_path, token="t", threads=None, code_version="test"))
+    return made
+
+
+def test_every_member_is_asked_for_with_its_resources(crew: Crew, started: list[tuple[Member, Any]]) -> None:
+    assert [member.name for member in crew.members] == ["design-0", "design-1"]
+    assert [member for member, _ in started] == crew.members
+    assert crew.actor_class.options_seen == [{"num_cpus": 0.5}] * 2
+
+
+def test_only_ready_members_without_work_are_idle(crew: Crew) -> None:
+    assert crew.idle() == []
+    for member in crew.members:
+        member.ready = True
+    crew.members[0].busy = True
+    assert crew.idle() == [crew.members[1]]
+
+
+def test_a_replaced_member_is_killed_and_asked_for_anew(
+    crew: Crew, killed: list[Any], started: list[tuple[Member, Any]]
+) -> None:
+    member, old = crew.members[0], crew.members[0].actor
+    member.ready, member.pid, member.node = True, 1, "here"
+    crew.replace(member, "why")
+    assert killed == [old]
+    assert member.actor is not old
+    assert (member.ready, member.pid, member.node) == (False, None, None)
+    assert started[-1] == (member, member.actor)
+
+
+def test_deaths_in_a_row_give_the_crew_up_but_progress_forgives(crew: Crew) -> None:
+    for _ in range(2):
+        crew.replace(crew.members[0], "one")
+        crew.replace(crew.members[1], "two")
+        assert not crew.given_up
+        crew.progress()
+    for _ in range(3):
+        crew.replace(crew.members[0], "three")
+    assert crew.given_up
+    assert crew.last_death == "three"
+    asked = len(crew.actor_class.made)
+    crew.replace(crew.members[1], "four")
+    assert len(crew.actor_class.made) == asked  # no more
+
+
+def test_a_crew_is_overdue_while_nobody_is_ready(crew: Crew) -> None:
+    assert not crew.overdue(60.0)
+    assert crew.overdue(-1.0)
+    crew.members[1].ready = True
+    assert not crew.overdue(-1.0)
+
+
+def test_ending_the_crew_kills_everyone_once(crew: Crew, killed: list[Any]) -> None:
+    actors = [member.actor for member in crew.members]
+    crew.kill()
+    crew.kill()
+    assert killed == actors
+    assert crew.idle() == []

@@ -1,0 +1,247 @@
+import importlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from actors.engines import BundleEngine, EngineFactory
+from actors.local_pool import LocalPool
+from actors.messages import Completed
+from actors.pool import Pool
+from actors.ray_pool import RayPool
+from actors.volumes import read_volume
+from engine.errors import InputError, WorkError
+from engine.request import Request
+from tests.actors.fakes import (
+    FakeGenerated,
+    Fault,
+    batches,
+    fake_factory,
+    is_running,
+    set_faults,
+    unstartable_engine,
+    voxels,
+)
+from tests.bundles import write_untrained_bundle
+from tests.conformance.pool import PATIENCE_S, PoolConformance, collect, failure_of, request, row_of
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+
+def make(factory: EngineFactory, out: Path, **options: object) -> RayPool:
+    """Reserves little, so that two pools fit beside each other."""
+    reserved = {"cpus_per_design_actor": 0.25, "cpus_per_property_actor": 0.25}
+    return RayPool(factory, out, code_version="test", **({"batch_size": 4} | reserved | options))  # type: ignore[arg-type]
+
+
+class TestRayPool(PoolConformance):
+    @staticmethod
+    def make(engine_factory: EngineFactory, out: Path, *, batch_size: int) -> Pool:
+        return make(engine_factory, out, batch_size=batch_size)
+
+
+class TestWithOneLongLivedPool:
+    """Each test leaves the pool working; statistics are compared before and after."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def scratch(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return tmp_path_factory.mktemp("scratch")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def pool(cls, local_ray: None, scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayPool]:
+        with make(fake_factory(scratch), tmp_path_factory.mktemp("out")) as pool:
+            yield pool
+
+    def test_a_killed_actor_is_replaced_and_its_batch_retried(self, pool: RayPool, scratch: Path) -> None:
+        set_faults(scratch, killer=Fault(action="kill", times=1), later=Fault(action="kill", step="measure", times=1))
+        results = collect(pool, [request(name) for name in ("a", "killer", "later", "b")])
+        assert all(isinstance(result, Completed) for result in results.values())
+        assert pool.stats.replaced == 2
+        assert results["later"].attempt == 2
+        assert results["a"].attempt == 1  # its batch died, but not of it
+        assert [batch for batch in batches(scratch) if "killer" in batch] == [["a", "killer", "later", "b"], ["killer"]]
+
+    def test_a_request_that_kills_every_actor_is_a_failure(self, pool: RayPool, scratch: Path) -> None:
+        set_faults(scratch, poison=Fault(action="kill", step="measure"))
+        results = collect(pool, [request(name) for name in ("c", "poison", "d")])
+        failure = failure_of(results.pop("poison"))
+        assert (failure.error_type, failure.attempt) == ("ActorDied", 3)
+        assert "property-0" in failure.message
+        assert all(isinstance(result, Completed) for result in results.values())
+
+    def test_idle_actors_of_every_kind_may_die(self, pool: RayPool) -> None:
+        before, replaced = ready(pool), pool.stats.replaced
+        for _, pid in before.values():
+            os.kill(pid, signal.SIGKILL)
+        row_of(collect(pool, [request("e")])["e"])
+        assert pool.stats.replaced - replaced == 3
+        assert {pid for _, pid in before.values()}.isdisjoint(pid for _, pid in ready(pool).values())
+
+    def test_a_cuda_error_costs_the_process(self, pool: RayPool, scratch: Path) -> None:
+        set_faults(scratch, device=Fault(action="cuda_error", times=1))
+        replaced = pool.stats.replaced
+        assert collect(pool, [request("device")])["device"].attempt == 2
+        assert pool.stats.replaced - replaced == 1
+
+    def test_wait_keeps_its_timeout(self, pool: RayPool, scratch: Path) -> None:
+        set_faults(scratch, slow=Fault(action="sleep", seconds=1.5))
+        pool.submit(request("slow"))
+        started = time.monotonic()
+        assert pool.wait(0.3) == []
+        assert 0.25 < time.monotonic() - started < 1.5
+        assert pool.in_flight == 1
+        assert set(collect(pool, [])) == {"slow"}
+
+    def test_volumes_never_reach_the_driver(self, pool: RayPool, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_: object) -> None:
+            raise AssertionError("a volume was unpickled in the driver")
+
+        monkeypatch.setattr(FakeGenerated, "__setstate__", refuse)  # in this process alone
+        large = Request(structure_id="large", bundle="fake", shape=(64, 64, 64), seed=1)
+        row_of(collect(pool, [large])["large"])
+
+
+def ready(pool: RayPool) -> dict[str, tuple[str, int]]:
+    """Node and process of every actor, once all are there."""
+    deadline = time.monotonic() + PATIENCE_S
+    while len(pool.actors) < 3:
+        assert time.monotonic() < deadline
+        collect(pool, [request("warm-up")])
+    return pool.actors
+
+
+def test_actors_that_only_die_stop_the_pool(tmp_path: Path) -> None:
+    requests = [request(f"r{index}") for index in range(20)]
+    factory = fake_factory(tmp_path / "scratch", {each.structure_id: Fault(action="kill") for each in requests})
+    with (
+        make(factory, tmp_path / "out", batch_size=1, max_attempts=1) as pool,
+        pytest.raises(WorkError, match="design actors: 4 in a row were lost without finishing anything") as caught,
+    ):
+        collect(pool, requests)
+    assert "smaller batch" in str(caught.value)
+
+
+def test_actors_that_cannot_start_stop_the_pool(tmp_path: Path) -> None:
+    """The first two die while they start, the others raise."""
+    with make(partial(unstartable_engine, tmp_path), tmp_path / "out", max_attempts=1) as pool:
+        with pytest.raises(WorkError, match=r"4 in a row were lost.*no driver for the device") as caught:
+            collect(pool, [request("a")])
+        assert "\n" not in str(caught.value)
+        with pytest.raises(WorkError):
+            pool.submit(request("b"))
+
+
+def test_a_node_that_lacks_a_module_stops_the_pool_at_once(tmp_path: Path) -> None:
+    pool = make(partial(fail_to_unpickle, Unpicklable()), tmp_path / "out")
+    with pool, pytest.raises(WorkError, match=r"No module named 'missing'.*same version of mesoforge on every node"):
+        collect(pool, [request("a")])
+    assert pool.stats.replaced == 0
+
+
+def test_an_actor_on_a_node_without_the_folder_is_refused(tmp_path: Path) -> None:
+    with make(fake_factory(tmp_path / "scratch"), tmp_path / "out") as pool:
+        pool.submit(request("a"))
+        (tmp_path / "out" / ".token").write_text("another folder of this name")
+        with pytest.raises(InputError, match=r"node .* sees another folder") as caught:
+            collect(pool, [])
+    assert str(tmp_path / "out") in str(caught.value)
+
+
+def test_actors_that_do_not_fit_the_cluster_stop_the_pool(tmp_path: Path) -> None:
+    with (
+        make(fake_factory(tmp_path / "s"), tmp_path, cpus_per_design_actor=64.0, start_timeout_s=1.0) as pool,
+        pytest.raises(WorkError, match=r"design actors: none could be started within 1 s; .* has 2 CPUs"),
+    ):
+        pool.submit(request("a"))
+        while True:
+            pool.wait(0.2)
+
+
+def test_several_actors_share_the_queue_on_two_cores(tmp_path: Path) -> None:
+    requests = [request(f"r{index}") for index in range(24)]
+    factory = fake_factory(tmp_path / "scratch")
+    with make(factory, tmp_path / "out", design_actors=2, property_actors=2) as pool:
+        assert pool.free_slots == 2 * 4 * 2
+        results = collect(pool, requests)
+    assert len(results) == 24
+    for each in requests:
+        assert row_of(results[each.structure_id])["fraction_pore"] == pytest.approx((voxels(each) == 1).mean())
+
+
+def test_threads_are_set_apart_from_what_ray_reserves(tmp_path: Path) -> None:
+    with make(ThreadEngine, tmp_path, threads_per_design_actor=3) as pool:
+        failure = failure_of(collect(pool, [request("a")])["a"])
+    assert failure.message == "3 threads"
+
+
+def test_an_interrupt_ends_every_process_and_keeps_what_is_finished(tmp_path: Path) -> None:
+    factory = fake_factory(tmp_path / "scratch", {"slow": Fault(action="sleep")})
+    with pytest.raises(KeyboardInterrupt), make(factory, tmp_path / "out") as pool:
+        pids = [pid for _, pid in ready(pool).values()]
+        assert all(is_running(pid) for pid in pids)
+        pool.submit(request("slow"))
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+        pool.wait(PATIENCE_S)
+    assert (tmp_path / "out" / "volumes" / "warm-up.parquet").is_file()
+    deadline = time.monotonic() + 10
+    while any(is_running(pid) for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_nothing_is_touched_before_there_is_work(tmp_path: Path) -> None:
+    """A pool may be made before the folder's lock is held: another driver may be at work there."""
+    with make(fake_factory(tmp_path / "scratch"), tmp_path / "out") as pool:
+        assert pool.wait(0.0) == []
+        assert pool.actors == {}
+        assert not (tmp_path / "out").exists()
+
+
+def test_the_real_engine_gives_the_same_voxels_here_and_in_an_actor(tmp_path: Path) -> None:
+    bundle = str(tmp_path / "noise")
+    write_untrained_bundle(tmp_path / "noise")
+    requests = [Request(structure_id=f"r{seed}", bundle=bundle, shape=(32, 32, 32), seed=seed) for seed in range(2)]
+    with LocalPool(BundleEngine, tmp_path / "here", batch_size=1, code_version="test") as pool:
+        here = collect(pool, requests)
+    threads = {"threads_per_design_actor": 1, "threads_per_property_actor": 1}
+    with make(BundleEngine, tmp_path / "there", **threads) as pool:
+        there = collect(pool, requests)
+    for each in requests:
+        one, other = row_of(here[each.structure_id]), row_of(there[each.structure_id])
+        assert one["volume_sha256"] == other["volume_sha256"]
+        assert set(one) == set(other)
+        assert one["bundle"] == "noise"
+        np.testing.assert_array_equal(
+            read_volume(tmp_path / "here", each.structure_id).labels,
+            read_volume(tmp_path / "there", each.structure_id).labels,
+        )
+
+
+class Unpicklable:
+    """Cannot be read where the module that it needs is missing."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return importlib.import_module, ("missing",)
+
+
+def fail_to_unpickle(_: Unpicklable) -> None:
+    raise AssertionError("unreachable")
+
+
+class ThreadEngine:
+    """Tells how many threads torch has where it runs."""
+
+    device = "cpu"
+
+    def generate(self, requests: object) -> None:
+        import torch
+
+        raise InputError(f"{torch.get_num_threads()} threads")

@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+
+from actors.messages import Failure
+from actors.rows import make_failed_row, make_row
+from engine.design import Generated, Measurement, judge
+from engine.guidance.targets import Target, parse_target
+from engine.metrics import Metric
+from engine.outcomes import DesignOutcome, Measured, Outcome
+from engine.request import Request, Settings
+from tests.actors.fakes import FakeCard
+
+CARD = FakeCard(name="berea")
+HEAD = ["structure_id", "seed", "shape_z", "shape_y", "shape_x", "bundle", "bundle_hash", "voxel_size_um"]
+HEAD += ["code_version", "sampler", "steps", "targets"]
+TAIL = ["device", "status", "reason", "generate_wall_time_s", "measure_wall_time_s", "volume_sha256"]
+MEASUREMENT = Measurement(
+    values={
+        Metric("fraction", "pore"): Measured(value=0.25, outcome=Outcome.MEASURED),
+        Metric("surface_area", "pore"): Measured(value=0.125, outcome=Outcome.MEASURED),
+        Metric("diffusivity", "pore", "x"): Measured(value=0.0, outcome=Outcome.DOES_NOT_PERCOLATE),
+        Metric("diffusivity", "solid", "x"): Measured(value=None, outcome=Outcome.ABSENT),
+    },
+    curves={},
+    wall_time_s=0.75,
+)
+
+
+def row(*targets: Target) -> dict[str, object]:
+    request = Request(
+        structure_id="a", bundle="berea", shape=(3, 4, 5), seed=7, targets=targets, settings=Settings(steps=9)
+    )
+    generated = Generated(
+        request=request,
+        labels=np.ones((3, 4, 5), np.uint8),
+        outcome=DesignOutcome.UNGUIDED,
+        trace=(),
+        wall_time_s=0.5,
+    )
+    return make_row(
+        generated,
+        MEASUREMENT,
+        CARD,
+        outcome=judge(targets, MEASUREMENT),
+        device="cpu",
+        code_version="1.2",
+        volume_sha256="ab",
+    )
+
+
+def test_a_row_holds_who_made_it_how_and_what_was_found() -> None:
+    expected = {
+        "structure_id": "a",
+        "seed": 7,
+        "shape_z": 3,
+        "shape_y": 4,
+        "shape_x": 5,
+        "bundle": "berea",
+        "bundle_hash": "c0ffee",
+        "voxel_size_um": 2.25,
+        "code_version": "1.2",
+        "sampler": "spectral",
+        "steps": 9,
+        "targets": [],
+        "device": "cpu",
+        "status": "unguided",
+        "reason": "",
+        "generate_wall_time_s": 0.5,
+        "measure_wall_time_s": 0.75,
+        "volume_sha256": "ab",
+        "fraction_pore": 0.25,
+        "fraction_pore_outcome": "measured",
+        "surface_area_pore_per_voxel": 0.125,
+        "surface_area_pore_per_voxel_outcome": "measured",
+        "diffusivity_pore_x": 0.0,
+        "diffusivity_pore_x_outcome": "does_not_percolate",
+        "diffusivity_solid_x": None,
+        "diffusivity_solid_x_outcome": "absent",
+    }
+    assert row() == expected
+    assert list(row())[:18] == HEAD + TAIL
+    assert all(type(value) in (str, int, float, list, type(None)) for value in row().values())  # no enum, no numpy
+
+
+def test_a_row_that_holds_its_targets_needs_no_reason() -> None:
+    made = row(parse_target("fraction[pore]=0.25±0.01"))
+    assert (made["status"], made["reason"], made["targets"]) == ("attained", "", ["fraction[pore]=[0.24,0.26]"])
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("fraction[pore]>=0.3", "wanted fraction[pore]>=0.3, got 0.25"),
+        ("diffusivity[pore,x]>=0.1", "wanted diffusivity[pore,x]>=0.1, got 0 (does_not_percolate: the phase is"),
+        ("diffusivity[solid,x]>=0.1", "wanted diffusivity[solid,x]>=0.1, got no value (absent: "),
+        ("diffusivity[pore,z]>=0.1", "wanted diffusivity[pore,z]>=0.1, which was not measured"),
+    ],
+)
+def test_a_missed_target_is_the_reason(target: str, reason: str) -> None:
+    made = row(parse_target("surface_area[pore]<=1"), parse_target(target))
+    assert made["status"] == "missed"
+    assert str(made["reason"]).startswith(reason)
+    assert "surface_area" not in str(made["reason"])
+
+
+def test_a_structure_that_could_not_be_made_has_a_row_too() -> None:
+    request = Request(structure_id="a", bundle="berea", shape=(3, 4, 5), seed=7)
+    failure = Failure("a", "RuntimeError", "no luck", "trace", 3, 1.0)
+    made = make_failed_row(request, failure, code_version="1.2", card=CARD)
+    assert list(made) == HEAD + TAIL
+    assert (made["status"], made["reason"]) == ("failed", "RuntimeError: no luck (attempt 3)")
+    assert made["bundle_hash"] == "c0ffee"
+    assert make_failed_row(request, failure, code_version="1.2")["bundle_hash"] is None

@@ -1,0 +1,168 @@
+"""`mesoforge reconstruct` and `mesoforge design`, on a bundle of untrained networks."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.export.volumes import read_volume
+from studies.table import read_structures
+from tests.cluster.conftest import Call
+
+TWO = ("--count", 2, "--size", 32, "--seed", 5)
+
+
+@pytest.fixture
+def damaged(untrained: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """A copy of the bundle with one file changed or, for "weights.safetensors missing", removed."""
+
+    def make(what: str) -> Path:
+        folder = tmp_path / "damaged"
+        shutil.copytree(untrained, folder)
+        weights = folder / "weights.safetensors"
+        if what == "missing":
+            weights.unlink()
+        else:
+            data = bytearray(weights.read_bytes())
+            data[-1] ^= 1
+            weights.write_bytes(data)
+        return folder
+
+    return make
+
+
+def test_reconstruct_writes_volumes_and_rows_that_agree(call: Call, untrained: Path) -> None:
+    called = call("reconstruct", "--model", untrained, *TWO, "--out", "out", "--format", "tiff,npy")
+    assert called.status == 0, called.stderr
+    assert called.stdout.splitlines()[-1] == "2 volumes in out"
+    rows = read_structures(Path("out")).to_pylist()
+    names = {row["structure_id"] for row in rows}
+    assert len(names) == 2
+    files = {path.name for path in Path("out").iterdir() if not path.name.startswith(".")}
+    assert files == {f"{name}{end}" for name in names for end in (".tif", ".npy")} | {"structures.parquet"}
+    for row in rows:
+        volume = read_volume(f"out/{row['structure_id']}.tif")
+        assert volume.labels.shape == (32, 32, 32) == (row["shape_z"], row["shape_y"], row["shape_x"])
+        assert volume.voxel_size_um == 2.0 == row["voxel_size_um"]
+        assert np.mean(volume.labels == 0) == pytest.approx(row["fraction_pore"], abs=1e-6)
+        assert row["status"] == "unguided"
+        assert row["structure_id"] in called.stdout
+
+
+def test_the_same_command_makes_only_what_is_missing(call: Call, untrained: Path) -> None:
+    command = ("reconstruct", "--model", untrained, "--size", 32, "--out", "out")
+    call(*command, "--count", 2)
+    first, second = sorted(Path("out").glob("*.tif"))
+    kept, voxels = first.stat().st_mtime_ns, second.read_bytes()
+    second.unlink()
+    called = call(*command, "--count", 3)
+    assert called.status == 0 and called.stdout.splitlines()[-1] == "3 volumes in out"
+    assert first.stat().st_mtime_ns == kept
+    assert second.read_bytes() == voxels  # made again, the same whatever else was in the batch
+    assert read_structures(Path("out")).num_rows == 3 == len(list(Path("out").glob("*.tif")))
+
+
+def test_design_counts_what_was_attained(call: Call, untrained: Path) -> None:
+    target = ("--target", "fraction[pore]=0.5+-0.3", "--target", "fraction[solid]>=0.1")
+    called = call("design", "--model", untrained, *target, *TWO, "--out", "out")
+    assert called.status == 0, called.stderr
+    assert called.stdout.splitlines()[-1] == "2 of 2 attained"
+    assert "fraction[pore]=[0.2,0.8]" in called.stdout
+    for row in read_structures(Path("out")).to_pylist():
+        assert row["status"] == "attained" and row["targets"] == ["fraction[pore]=[0.2,0.8]", "fraction[solid]>=0.1"]
+
+
+def test_a_missed_target_is_a_row_and_no_error(call: Call, untrained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Missed by the certificate, whatever guidance thought of it."""
+    import engine.design
+    from engine.outcomes import DesignOutcome
+
+    monkeypatch.setattr(engine.design, "judge", lambda targets, measurement: DesignOutcome.MISSED)
+    called = call("design", "--model", untrained, "--target", "fraction[pore]>=0.2", *TWO, "--out", "out")
+    assert called.status == 0
+    assert called.stdout.splitlines()[-1] == "0 of 2 attained"
+
+
+def test_an_interrupt_says_what_is_kept(call: Call, untrained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import engine.design
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine.design, "measure", interrupt)
+    called = call("reconstruct", "--model", untrained, *TWO, "--out", "out")
+    assert called.status == 130
+    assert called.stderr.splitlines()[-1].startswith("interrupted: every finished batch is in out; give the same")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--model", "granite"], ["granite"]),
+        (["--size", "32", "--shape", "32,32,32"], ["--size", "--shape"]),
+        (["--shape", "32,32"], ["--shape 32,32"]),
+        (["--size", "33"], ["33x33x33", "multiple of 16"]),
+        (["--size", "0"], ["0"]),
+        (["--count", "0"], ["--count 0"]),
+        (["--seed", "-1"], ["seed", "-1"]),
+        (["--format", "stl"], ["stl", "tiff"]),
+        (["--sampler", "spectrl"], ["spectrl", "spectral"]),
+        (["--steps", "0"], ["steps", "0"]),
+        (["--eta", "2"], ["eta", "2"]),
+    ],
+)
+def test_reconstruct_refuses(refused: Call, untrained: Path, options: list[str], words: list[str]) -> None:
+    model = [] if "--model" in options else ["--model", untrained]
+    line = refused("reconstruct", *model, *options, "--out", "out")
+    assert all(word in line for word in words), line
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("fraction[pore]=1.4±0.01", ["[1.39,1.41]", "[0, 1]"]),
+        ("fraction[por]=0.2±0.01", ["por", "did you mean 'pore'"]),
+        ("frction[pore]=0.2±0.01", ["frction", "did you mean 'fraction'"]),
+        ("diffusivity[pore,w]=0.2±5%", ["z, y or x"]),
+        ("fraction[pore]=0.2", ["tolerance"]),
+        ("fraction[pore]=0.2±0", ["tolerance"]),
+        ("surface_area[pore]=0.2±0.01", ["surface_area"]),
+        ("pore>0.2", ["pore>0.2"]),
+    ],
+)
+def test_design_refuses_a_target(refused: Call, untrained: Path, target: str, words: list[str]) -> None:
+    line = refused("design", "--model", untrained, "--target", target, "--out", "out")
+    assert all(word in line for word in words), line
+
+
+def test_design_refuses_a_diffusivity_above_the_voigt_bound(refused: Call, untrained: Path) -> None:
+    targets = ("--target", "fraction[pore]=0.2±0.01", "--target", "diffusivity[pore,z]>=0.3")
+    line = refused("design", "--model", untrained, *targets, "--out", "out")
+    assert "Voigt" in line and "[0, 0.21]" in line
+
+
+@pytest.mark.parametrize(("what", "word"), [("missing", "missing"), ("changed", "sha256")])
+def test_a_damaged_bundle_is_refused(refused: Call, damaged: Callable[[str], Path], what: str, word: str) -> None:
+    folder = damaged(what)
+    line = refused("reconstruct", "--model", folder, "--size", 32, "--out", "out")
+    assert str(folder / "weights.safetensors") in line and word in line
+
+
+def test_a_folder_that_holds_something_else_is_refused(refused: Call, untrained: Path) -> None:
+    Path("out").mkdir()
+    Path("out/thesis.txt").write_text("the only copy")
+    line = refused("reconstruct", "--model", untrained, "--size", 32, "--out", "out")
+    assert "out" in line and "thesis.txt" in line
+
+
+def test_a_file_as_folder_is_refused(refused: Call, untrained: Path) -> None:
+    Path("out").write_text("a file")
+    assert "is a file" in refused("reconstruct", "--model", untrained, "--size", 32, "--out", "out")
+
+
+def test_structures_of_other_options_are_refused(call: Call, refused: Call, untrained: Path) -> None:
+    call("reconstruct", "--model", untrained, "--size", 32, "--seed", 1, "--out", "out")
+    line = refused("reconstruct", "--model", untrained, "--size", 32, "--seed", 2, "--out", "out")
+    assert "other options" in line

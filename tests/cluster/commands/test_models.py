@@ -1,0 +1,34 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.conftest import Call
+
+
+def test_lists_the_bundles_of_a_folder(call: Call, untrained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MESOFORGE_BUNDLES", str(untrained.parent))
+    lines = call("models").stdout.splitlines()
+    assert lines[0].split()[:2] == ["name", "material"]
+    [line] = [line for line in lines if line.startswith("untrained ")]
+    assert "pore 0.5, solid 0.5" in line and str(untrained) in line
+
+
+def test_json_is_one_document(call: Call, untrained: Path) -> None:
+    [bundle] = json.loads(call("models", untrained, "--json").stdout)["bundles"]
+    assert bundle["name"] == "untrained"
+    assert bundle["phases"] == {"pore": 0.5, "solid": 0.5}
+    assert bundle["voxel_size_um"] == 2.0
+    assert bundle["size_mb"] == round((untrained / "weights.safetensors").stat().st_size / 1e6, 1)
+
+
+def test_a_bundle_that_does_not_exist_is_refused(refused: Call) -> None:
+    assert "no bundle 'granite'" in refused("models", "granite")
+
+
+def test_a_damaged_card_is_refused_with_its_path(refused: Call, untrained: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(untrained, damaged)
+    (damaged / "card.json").write_text("{")
+    assert str(damaged / "card.json") in refused("models", damaged)

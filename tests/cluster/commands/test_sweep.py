@@ -1,0 +1,106 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.conftest import Call
+from tests.cluster.test_connect import closed_port
+
+STUDY = """
+bundle: {bundle}
+size: 32
+seed: 1
+trials: 9
+search:
+  fraction[pore]: {{low: 0.5, high: 0.7, tolerance: 0.05}}
+objective: {{maximize: "diffusivity[pore,z]"}}
+settings: {{guidance_iterations: 3}}
+"""
+
+
+@pytest.fixture
+def study(call: Call, untrained: Path) -> Path:
+    """`tiny.yaml` in the folder that commands run in."""
+    path = Path("tiny.yaml")
+    path.write_text(STUDY.format(bundle=untrained))
+    return path
+
+
+def test_check_prints_the_plan_and_writes_nothing(call: Call, study: Path, tmp_path: Path) -> None:
+    called = call("sweep", study, "--trials", 3, "--check")
+    assert called.status == 0, called.stderr
+    assert "plan: 3 trials of 1 structure (3 volumes of 32x32x32)" in called.stdout
+    assert "into runs/tiny (new)" in called.stdout
+    assert [path.name for path in (tmp_path / "cwd").iterdir()] == ["tiny.yaml"]
+
+
+def test_a_sweep(call: Call, study: Path, repository: Path) -> None:
+    """The whole program on a real local Ray, in a process of its own, with a RAY_ADDRESS that leads nowhere."""
+    code = "from cluster.cli import main; main()"
+    command = [sys.executable, "-c", code, "sweep", str(study), "--trials", "2", "--json"]
+    environment = os.environ | {"RAY_ADDRESS": f"127.0.0.1:{closed_port()}", "PYTHONPATH": str(repository)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert (summary["trials_done"], summary["structures"], summary["failed"]) == (2, 2, 0)
+    assert {row["status"] for row in summary["best_rows"]} <= {"attained", "missed"}
+    assert "sweep: 2 trials" in done.stderr and "structures/s" in done.stderr
+    folder = Path("runs/tiny")
+    assert len(list((folder / "volumes").glob("*.parquet"))) == 2
+    assert "(goes on with the study there)" in call("sweep", study, "--trials", 2, "--check").stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("trials:", "trails:"), ["tiny.yaml", "trails", "did you mean 'trials'"]),
+        (("tolerance: 0.05", "tolerence: 0.05"), ["tolerence", "did you mean 'tolerance'"]),
+        (("fraction[pore]", "fraction[por]"), ["por", "did you mean 'pore'"]),
+        (("low: 0.5, high: 0.7", "low: 1.3, high: 1.4"), ["[0, 1]"]),
+        (("size: 32", "size: 33"), ["33x33x33"]),
+        (("trials: 9", "trials: 0"), ["trials"]),
+        (("size: 32", "size: ["), ["tiny.yaml"]),
+        (("fraction[pore]: {", "surface_area[pore]: {"), ["surface_area"]),
+    ],
+)
+def test_refuses_a_study(refused: Call, study: Path, change: tuple[str, str], words: list[str]) -> None:
+    text = study.read_text()
+    assert change[0] in text
+    study.write_text(text.replace(*change))
+    line = refused("sweep", study)
+    assert all(word in line for word in words), line
+
+
+def test_refuses_a_study_that_does_not_exist(refused: Call) -> None:
+    assert "did you mean 'berea_transport'" in refused("sweep", "berea_transprot")
+
+
+def test_refuses_no_trials(refused: Call, study: Path) -> None:
+    assert "--trials 0" in refused("sweep", study, "--trials", 0)
+
+
+def test_refuses_a_folder_that_holds_something_else(refused: Call, study: Path) -> None:
+    Path("out").mkdir()
+    Path("out/thesis.txt").write_text("the only copy")
+    line = refused("sweep", study, "--out", "out")
+    assert "out" in line and "thesis.txt" in line
+
+
+def test_refuses_an_address_that_nothing_answers_at(refused: Call, study: Path) -> None:
+    address = f"ray://127.0.0.1:{closed_port()}"
+    line = refused("sweep", study, "--address", address)
+    assert address in line and "nothing answers" in line
+
+
+def test_refuses_a_bundle_with_changed_weights(refused: Call, study: Path, untrained: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(untrained, damaged)
+    weights = damaged / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
+    study.write_text(STUDY.format(bundle=damaged))
+    line = refused("sweep", study)
+    assert str(weights) in line and "sha256" in line

@@ -1,0 +1,117 @@
+from collections.abc import Callable
+from pathlib import Path
+from unittest.mock import Mock, create_autospec
+
+import numpy as np
+import pytest
+
+import engine.train
+from engine.models.training import TrainingProgress
+from tests.cluster.conftest import Call
+
+
+def options(images: Path, name: str = "labels.npy", phases: str = "pore,solid") -> tuple[object, ...]:
+    return ("train", "--images", images / name, "--phases", phases, "--out", "bundle")
+
+
+def test_check_prints_the_plan_and_writes_nothing(call: Call, images: Path, tmp_path: Path) -> None:
+    called = call(*options(images), "--steps", 7, "--seed", 3, "--region", "x=0:80", "--check")
+    assert called.status == 0, called.stderr
+    assert "trains on 1 image 96x80" in called.stdout
+    assert "pore = label 0" in called.stdout and "denoiser 7 steps, seed 3" in called.stdout
+    assert not list((tmp_path / "cwd").iterdir())
+
+
+def test_a_volume_says_that_it_trains_on_its_slices(call: Call) -> None:
+    np.save("volume.npy", np.random.default_rng(0).integers(0, 2, (64, 64, 64), dtype=np.uint8))
+    called = call("train", "--images", "volume.npy", "--phases", "a,b", "--out", "bundle", "--check")
+    assert "trains on the slices of 1 volume 64x64x64 along z, y and x" in called.stdout
+
+
+def test_several_files_after_one_option(call: Call, images: Path) -> None:
+    """As a shell expands `--images slices/*.npy`."""
+    second = Path("second.npy")
+    np.save(second, np.load(images / "labels.npy"))
+    called = call("train", "--images", images / "labels.npy", second, "--phases", "a,b", "--out", "bundle", "--check")
+    assert "trains on 2 images" in called.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "phases", "more", "words"),
+    [
+        ("missing.tif", "pore,solid", [], ["missing.tif", "no such file"]),
+        ("broken.tif", "pore,solid", [], ["broken.tif", "unreadable"]),
+        ("grey.npy", "pore,solid", [], ["grey", "otsu"]),
+        ("labels.npy", "pore,solid,clay", [], ["2 labels", "3 phases"]),
+        ("labels.npy", "pore", [], ["at least two"]),
+        ("labels.npy", "pore,pore", [], ["twice"]),
+        ("small.npy", "pore,solid", [], ["32x32", "64"]),
+        ("labels.npy", "pore,solid", ["--region", "x=0:200"], ["x=0:200"]),
+        ("labels.npy", "pore,solid", ["--region", "w=0:20"], ["w"]),
+        ("labels.npy", "pore,solid", ["--preset", "cpuu"], ["cpuu", "did you mean 'cpu'"]),
+        ("labels.npy", "pore,solid", ["--steps", "0"], ["steps"]),
+        ("labels.npy", "pore,solid", ["--voxel-size-um", "-1"], ["-1"]),
+        ("grey.npy", "pore,solid", ["--segment", "otsuu"], ["otsuu", "otsu"]),
+    ],
+)
+def test_refuses(refused: Call, images: Path, name: str, phases: str, more: list[str], words: list[str]) -> None:
+    line = refused(*options(images, name, phases), *more)
+    assert all(word in line for word in words), line
+
+
+def test_a_folder_that_holds_something_else_is_refused(refused: Call, images: Path) -> None:
+    Path("bundle").mkdir()
+    Path("bundle/thesis.txt").write_text("the only copy")
+    assert "bundle" in refused(*options(images))
+
+
+def report(progress: Callable[[TrainingProgress], None], stage: str, first: int, last: int) -> None:
+    for step in range(first, last + 1):
+        progress(
+            TrainingProgress(stage=stage, step=step, steps=4, loss=0.5 / step, elapsed_s=1.0, eta_s=4.0 - step)  # type: ignore[arg-type]
+        )
+
+
+@pytest.fixture
+def training(monkeypatch: pytest.MonkeyPatch) -> Mock:
+    """Stands for the training itself, with its signature."""
+    fake = create_autospec(engine.train.train)
+    monkeypatch.setattr(engine.train, "train", fake)
+    return fake
+
+
+def test_what_the_training_is_told(call: Call, images: Path, training: Mock) -> None:
+    told = ("--material", "a rock", "--source", "a quarry", "--licence", "CC0", "--steps", 7, "--voxel-size-um", 2.5)
+    called = call(*options(images), *told)
+    assert called.status == 0, called.stderr
+    assert "wrote bundle" in called.stdout and "mesoforge reconstruct --model bundle" in called.stdout
+    micrographs, out, config = training.call_args.args
+    assert (out, config.denoiser_steps, micrographs.voxel_size_um) == (Path("bundle"), 7, 2.5)
+    given = training.call_args.kwargs
+    assert (given["material"], given["source"], given["licence"]) == ("a rock", "a quarry", "CC0")
+    assert given["command"].startswith("mesoforge train --images ") and "--material 'a rock'" in given["command"]
+
+
+def test_progress_is_a_phase_for_each_stage(call: Call, images: Path, training: Mock) -> None:
+    def train(*_: object, on_progress: Callable[[TrainingProgress], None], **__: object) -> None:
+        report(on_progress, "autoencoder", 3, 4)
+        report(on_progress, "denoiser", 1, 4)
+
+    training.side_effect = train
+    lines = call(*options(images)).stderr.splitlines()
+    assert lines[:2] == ["autoencoder: goes on from step 2", "autoencoder: 4 steps"]
+    assert lines[2].startswith("autoencoder: done in ") and lines[3] == "denoiser: 4 steps"
+    assert lines[4].startswith("denoiser: done in ") and lines[4].endswith("(loss 0.1250)")
+
+
+def test_an_interrupt_says_how_to_go_on(call: Call, images: Path, training: Mock) -> None:
+    def train(*_: object, on_progress: Callable[[TrainingProgress], None], **__: object) -> None:
+        report(on_progress, "denoiser", 1, 2)
+        raise KeyboardInterrupt
+
+    training.side_effect = train
+    called = call(*options(images))
+    assert called.status == 130
+    stopped, last = called.stderr.splitlines()[-2:]
+    assert stopped.startswith("denoiser: stopped at 2 of 4")
+    assert last == "interrupted: a checkpoint is in bundle; give the same command again to go on"

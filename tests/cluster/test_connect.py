@@ -1,0 +1,87 @@
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cluster.connect import CONNECT_TIMEOUT_S, INIT_TIMEOUT_S, check_address
+from engine.errors import InputError
+
+
+def closed_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def run_alone(code: str, repository: Path, *arguments: str) -> str:
+    """In a process of its own: the tests' process may be connected to a Ray of another test."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=repository, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "localhost:{}"])
+def test_an_address_that_nothing_answers_at_is_refused_at_once(form: str) -> None:
+    address = form.format(closed_port())
+    started = time.monotonic()
+    with pytest.raises(InputError, match="nothing answers there") as caught:
+        check_address(address)
+    assert address in str(caught.value) and time.monotonic() - started < 6
+
+
+@pytest.mark.parametrize("address", ["nonsense", "ray://", "host:", ":6379", "host:99999", "host:port", ""])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(InputError, match="must be local, auto, host:port or ray://host:port"):
+        check_address(address)
+
+
+SOMETHING_ELSE = """
+import sys
+import cluster.connect
+from cluster.connect import connected
+from engine.errors import InputError
+cluster.connect.INIT_TIMEOUT_S = 3
+try:
+    with connected(sys.argv[1]):
+        pass
+except InputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
+def test_something_that_is_no_ray_is_given_up_soon(repository: Path, form: str) -> None:
+    assert CONNECT_TIMEOUT_S + INIT_TIMEOUT_S <= 15  # what a user waits; here it is 3 s
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        address = form.format(listener.getsockname()[1])
+        assert f"{address}: cannot be used as a Ray cluster" in run_alone(SOMETHING_ELSE, repository, address)
+
+
+LOCAL = """
+import os, signal, sys
+from pathlib import Path
+os.environ["RAY_ADDRESS"] = sys.argv[1]
+signal.signal(signal.SIGTERM, handler := lambda number, frame: None)
+from cluster.connect import connected
+with connected("local") as resources:
+    import ray
+    assert resources.local and resources.nodes == 1 and resources.cpus >= 1, resources
+    assert signal.getsignal(signal.SIGTERM) is handler
+    worker = ray.remote(lambda: (os.getcwd(), os.environ.get("RAY_ADDRESS")))
+    assert ray.get(worker.remote()) == (os.getcwd(), None)
+    folder = Path(ray._private.worker._global_node.get_temp_dir_path())
+    assert folder.name.startswith("mesoforge-") and folder.is_dir(), folder
+assert not ray.is_initialized() and not folder.exists()
+print("done")
+"""
+
+
+def test_a_local_ray_ignores_ray_address_and_leaves_nothing(repository: Path) -> None:
+    assert run_alone(LOCAL, repository, f"127.0.0.1:{closed_port()}").strip() == "done"

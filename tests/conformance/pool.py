@@ -1,0 +1,213 @@
+"""What every pool does. A pool is tested by a subclass that says how to make it."""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from actors.engines import EngineFactory
+from actors.messages import Completed, Failure, Result
+from actors.pool import Pool, PoolFullError
+from actors.volumes import read_volume, volume_sha256
+from engine.errors import InputError, WorkError
+from engine.request import Request
+from tests.actors.fakes import Fault, batches, failing_factory, fake_factory, set_faults, voxels
+
+PATIENCE_S = 120.0  # a test that waits longer hangs; actors start slowly on a busy machine
+
+
+def request(name: str, seed: int | None = None) -> Request:
+    number = sum(name.encode()) if seed is None else seed
+    return Request(structure_id=name, bundle="fake", shape=(9, 8, 7), seed=number)
+
+
+def collect(pool: Pool, requests: Iterable[Request]) -> dict[str, Result]:
+    """Feed a pool as a study does, until every request is back."""
+    waiting, results = list(requests), {}
+    deadline = time.monotonic() + PATIENCE_S
+    while waiting or pool.in_flight:
+        assert time.monotonic() < deadline, f"still in flight: {pool.in_flight}"
+        while waiting and pool.free_slots:
+            pool.submit(waiting.pop(0))
+        for result in pool.wait(1.0):
+            assert result.structure_id not in results, "returned twice"
+            results[result.structure_id] = result
+    return results
+
+
+def row_of(result: Result) -> dict[str, object]:
+    assert isinstance(result, Completed), result
+    return result.row
+
+
+def failure_of(result: Result) -> Failure:
+    assert isinstance(result, Failure), result
+    return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """A pool that several tests use, one after the other, each with structures of its own."""
+
+    pool: Pool
+    out: Path
+    scratch: Path
+
+    def misbehave(self, **faults: Fault) -> None:
+        set_faults(self.scratch, **faults)
+
+
+class PoolConformance:
+    """Inherit, define `make`, and be tested."""
+
+    @staticmethod
+    def make(engine_factory: EngineFactory, out: Path, *, batch_size: int) -> Pool:
+        """A pool of one design worker, three attempts, code version `test`."""
+        raise NotImplementedError
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def shared(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+        folder = tmp_path_factory.mktemp("shared")
+        with cls.make(fake_factory(folder / "scratch"), folder / "out", batch_size=4) as pool:
+            yield Shared(pool=pool, out=folder / "out", scratch=folder / "scratch")
+
+    def test_every_request_returns_once_and_counts(self, shared: Shared) -> None:
+        requests = [request(f"once{index}") for index in range(13)]
+        slots, before = shared.pool.free_slots, shared.pool.stats
+        assert slots == 8  # two batches
+        results = collect(shared.pool, requests)
+        after = shared.pool.stats
+        assert set(results) == {each.structure_id for each in requests}
+        assert all(isinstance(result, Completed) and result.attempt == 1 for result in results.values())
+        assert (shared.pool.free_slots, shared.pool.in_flight) == (slots, 0)
+        assert (after.done - before.done, after.failed - before.failed, after.retried) == (13, 0, before.retried)
+        assert {name.split("-")[0] for name in after.busy_s} == {"design", "property", "writer"}
+        assert min(after.busy_s.values()) > 0
+        assert max(len(batch) for batch in batches(shared.scratch)) == 4
+
+    def test_voxels_depend_on_the_request_alone(self, shared: Shared, tmp_path: Path) -> None:
+        requests = [request(f"same{index}") for index in range(6)]
+        with self.make(fake_factory(tmp_path / "scratch"), tmp_path / "out", batch_size=1) as pool:
+            single = collect(pool, requests)
+        batched = collect(shared.pool, reversed(requests))
+        for each in requests:
+            expected = volume_sha256(voxels(each))
+            assert row_of(single[each.structure_id])["volume_sha256"] == expected
+            assert row_of(batched[each.structure_id])["volume_sha256"] == expected
+
+    def test_files_are_there_before_the_result(self, shared: Shared) -> None:
+        shared.pool.submit(request("file"))
+        while not (results := shared.pool.wait(1.0)):
+            pass
+        row = row_of(results[0])
+        stored = read_volume(shared.out, "file")
+        np.testing.assert_array_equal(stored.labels, voxels(request("file")))
+        assert stored.sha256 == row["volume_sha256"]
+        assert (shared.out / "curves" / "file.parquet").is_file()
+        assert not list((shared.out / ".tmp").iterdir())
+        assert row["structure_id"] == "file"
+        assert row["code_version"] == "test"
+        assert row["device"] == "fake"
+        assert row["fraction_pore"] == pytest.approx(float((stored.labels == 1).mean()))
+        assert row["diffusivity_pore_z_outcome"] == "does_not_percolate"
+
+    def test_a_bad_request_fails_at_the_cap_and_spares_its_neighbours(self, shared: Shared) -> None:
+        shared.misbehave(bad=Fault(action="raise"))
+        before = shared.pool.stats
+        results = collect(shared.pool, [request(name) for name in ("good0", "bad", "good1", "good2")])
+        after = shared.pool.stats
+        failure = failure_of(results.pop("bad"))
+        assert (failure.error_type, failure.message) == ("RuntimeError", "no luck with bad")
+        assert failure.attempt == 3
+        assert "in _misbehave" in failure.traceback
+        assert 0 <= failure.wall_time_s < PATIENCE_S
+        assert all(isinstance(result, Completed) and result.attempt == 1 for result in results.values())
+        assert (after.done - before.done, after.failed - before.failed, after.retried - before.retried) == (3, 1, 2)
+        assert not (shared.out / "volumes" / "bad.parquet").exists()
+
+    def test_a_retry_can_succeed(self, shared: Shared) -> None:
+        shared.misbehave(again0=Fault(action="raise", times=1), again1=Fault(action="raise", step="measure", times=2))
+        attempts = {}
+        for name in ("again0", "again1"):  # each in a batch of its own
+            result = collect(shared.pool, [request(name)])[name]
+            assert isinstance(result, Completed)
+            attempts[name] = result.attempt
+        assert attempts == {"again0": 2, "again1": 3}
+
+    def test_unusable_input_is_not_retried(self, shared: Shared) -> None:
+        shared.misbehave(unusable0=Fault(action="input_error"), unusable1=Fault(action="input_error", step="measure"))
+        before = shared.pool.stats
+        results = collect(shared.pool, [request("unusable0"), request("unusable1")])
+        assert shared.pool.stats.retried == before.retried
+        for result in results.values():
+            assert failure_of(result).error_type == "InputError"
+            assert failure_of(result).attempt == 1
+
+    def test_slots_bound_the_work(self, shared: Shared) -> None:
+        slots = shared.pool.free_slots
+        for index in range(slots):
+            shared.pool.submit(request(f"slot{index}"))
+        assert (shared.pool.free_slots, shared.pool.in_flight) == (0, slots)
+        with pytest.raises(PoolFullError, match="wait"):
+            shared.pool.submit(request("more"))
+        assert len(collect(shared.pool, [])) == slots
+        assert (shared.pool.free_slots, shared.pool.in_flight) == (slots, 0)
+
+    def test_wait_without_work_returns_at_once(self, shared: Shared) -> None:
+        started = time.monotonic()
+        assert shared.pool.wait(30.0) == []
+        assert time.monotonic() - started < 5
+
+    def test_a_structure_id_must_be_new_and_name_a_file(self, shared: Shared) -> None:
+        shared.pool.submit(request("twice"))
+        with pytest.raises(InputError, match="in flight already"):
+            shared.pool.submit(request("twice"))
+        with pytest.raises(InputError, match="must name a file"):
+            shared.pool.submit(request("../twice"))
+        collect(shared.pool, [])
+        assert set(collect(shared.pool, [request("twice")])) == {"twice"}  # doing it again is harmless
+
+    def test_a_batch_that_does_not_fit_is_halved(self, tmp_path: Path) -> None:
+        factory = fake_factory(tmp_path / "scratch", {"r0": Fault(action="out_of_memory", batch_above=2)})
+        with self.make(factory, tmp_path / "out", batch_size=8) as pool:
+            results = collect(pool, [request(f"r{index}") for index in range(8)])
+        assert all(isinstance(result, Completed) for result in results.values())
+        assert [len(batch) for batch in batches(tmp_path / "scratch")] == [8, 4, 2, 2, 4]
+
+    def test_a_refusing_disk_stops_the_pool(self, tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        with self.make(fake_factory(tmp_path / "scratch"), out, batch_size=1) as pool:
+            out.mkdir()
+            out.joinpath("volumes").write_text("a file where a folder must be")
+            with pytest.raises(WorkError, match="free some space") as caught:
+                collect(pool, [request("a"), request("b")])
+            assert str(out) in str(caught.value)
+            assert "volumes/a.parquet" in str(caught.value)
+            assert "\n" not in str(caught.value)
+            with pytest.raises(WorkError):
+                pool.wait(0.0)
+            with pytest.raises(WorkError):
+                pool.submit(request("c"))
+            assert not list((out / ".tmp").iterdir())
+            assert pool.stats.retried == 0
+
+    def test_close_twice(self, tmp_path: Path) -> None:
+        pool = self.make(fake_factory(tmp_path / "scratch"), tmp_path / "out", batch_size=4)
+        pool.submit(request("a"))
+        pool.close()
+        pool.close()
+        assert pool.in_flight == 0
+        with pytest.raises(RuntimeError, match="closed"):
+            pool.submit(request("b"))
+        with pytest.raises(RuntimeError, match="closed"):
+            pool.wait(0.0)
+
+    def test_a_factory_that_cannot_be_used_is_the_users_error(self, tmp_path: Path) -> None:
+        factory = partial(failing_factory, InputError("no such bundle"))
+        with pytest.raises(InputError, match="no such bundle"), self.make(factory, tmp_path, batch_size=4) as pool:
+            collect(pool, [request("a")])

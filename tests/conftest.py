@@ -1,0 +1,42 @@
+"""Set-up shared by all tests: few threads, no display, no Ray of somebody else."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before numpy and torch are imported anywhere, subprocesses included: two threads are what the smallest machine has.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+for _name in ("MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
+    os.environ.setdefault(_name, os.environ["OMP_NUM_THREADS"])
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # tests share cores with Ray's workers: waiting threads sleep
+os.environ["MPLBACKEND"] = "Agg"
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ.pop("RAY_ADDRESS", None)
+os.environ.pop("MESOFORGE_BUNDLES", None)
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+BEREA = REPOSITORY / "engine" / "models" / "zoo" / "berea"
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder with the real tomograms, which lies beside the checkout on the project's own machines only."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"needs the real data in {SHARED_DATA}, which is not here")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def berea() -> Path:
+    """Folder of the shipped bundle."""
+    if not (BEREA / "weights.safetensors").is_file():
+        pytest.skip(f"needs the shipped bundle in {BEREA}, which is not here yet")
+    return BEREA

@@ -1,0 +1,79 @@
+"""Moment matching: what a sampler with a poor denoiser loses, the correction gives back."""
+
+import torch
+
+from engine.sampling import moments
+from engine.sampling.moments import BINS, MomentCorrection, MomentMatching, wave_number_bins
+from engine.sampling.multiplane import Noise, mpdd, sample
+from engine.sampling.schedules import LinearSchedule
+from engine.sampling.spectra import CosineTransform, mode_power
+
+N = 8
+LEVELS = LinearSchedule().trajectory(12)
+
+
+def power():
+    r = torch.arange(14, dtype=torch.float32)
+    waves = torch.exp(-0.5 * (r / 1.5) ** 2)
+    waves[0] += 1.0  # smooth waves and white noise, like a latent channel
+    return 0.5 * mode_power(waves[None], (N, N, N)).float()
+
+
+def timid(planes, abar):
+    """A denoiser that shrinks everything and drifts: too little power, a wrong mean."""
+    return 0.9 * planes * abar**0.5 + 0.05
+
+
+def by_bin(volumes):
+    modes = CosineTransform((N, N, N), volumes.device).forward(volumes).square().mean(dim=0)
+    return torch.zeros(BINS).index_add_(0, wave_number_bins((N, N, N)).flatten(), modes[0].flatten())
+
+
+def wanted():
+    return torch.zeros(BINS).index_add_(0, wave_number_bins((N, N, N)).flatten(), power()[0].flatten())
+
+
+def test_a_matched_batch_has_the_moments_and_its_correction_gives_them_to_others(monkeypatch):
+    monkeypatch.setattr(moments, "LARGEST_GAIN", 10.0)  # the last step of so poor a denoiser needs more than is usual
+    matching = MomentMatching(power(), torch.zeros(1))
+    batch = sample(mpdd(timid), (1, N, N, N), LEVELS, 0.5, Noise(list(range(64))), matching)
+    full = wanted() > 0
+    plain = by_bin(sample(mpdd(timid), (1, N, N, N), LEVELS, 0.5, Noise(list(range(64)))))[full] / wanted()[full]
+    matched = by_bin(batch)[full] / wanted()[full]
+    assert float(plain.log().abs().max()) > 0.5
+    assert torch.allclose(matched, torch.ones_like(matched), rtol=0.02)
+    assert abs(float(batch.mean())) < 1e-5
+    correction = MomentCorrection(torch.stack(matching.shifts), torch.stack(matching.log_gains), (N, N, N), 12)
+    others = sample(mpdd(timid), (1, N, N, N), LEVELS, 0.5, Noise(list(range(100, 164))), correction)
+    assert torch.allclose(by_bin(others)[full], by_bin(batch)[full], rtol=0.3)
+    assert abs(float(others.mean())) < 0.05
+
+
+def test_a_correction_of_nothing_changes_nothing():
+    x = torch.randn(2, 3, 8, 12, 16)
+    nothing = MomentCorrection(torch.zeros(4, 3), torch.zeros(4, 3, BINS), (8, 12, 16), 7)
+    assert torch.allclose(nothing(x, 0.4, 0.5), x, atol=1e-5)
+
+
+def test_corrections_are_spread_over_other_numbers_of_steps():
+    """Half the steps: each takes twice the correction, so that the whole stays the same."""
+    gains = torch.full((8, 1, BINS), 0.02)
+    x = torch.ones(1, 1, N, N, N)
+    for steps in (4, 8, 16):
+        correction, y = MomentCorrection(torch.zeros(8, 1), gains, (N, N, N), steps), x
+        for step in range(steps):
+            y = correction(y, (step + 1) / steps, 0.5)
+        assert torch.allclose(y, x * torch.tensor(0.16).exp(), rtol=1e-4)
+
+
+def test_a_wanted_mean_is_reached():
+    matching = MomentMatching(power(), torch.tensor([0.3]))
+    batch = sample(mpdd(timid), (1, N, N, N), LEVELS, 0.5, Noise([1, 2, 3, 4]), matching)
+    assert torch.allclose(batch.mean(), torch.tensor(0.3), atol=1e-4)
+
+
+def test_bins_are_wave_numbers_whatever_the_shape():
+    """The lowest mode of a volume twice as long falls into the bin of the same wave number."""
+    small, large = wave_number_bins((16, 16, 16)), wave_number_bins((32, 16, 16))
+    assert torch.equal(small[:, 0, 0], large[::2, 0, 0])
+    assert int(small.max()) < BINS and int(small.min()) == 0
