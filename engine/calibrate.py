@@ -29,7 +29,7 @@ from engine.models.presets import TrainingConfig
 from engine.sampling.composition import Composition, fit_composition
 from engine.sampling.moments import BINS, MomentMatching
 from engine.sampling.multiplane import Calibration, Noise, SamplerNumbers
-from engine.sampling.spectra import mode_power, radial_autocovariance, volume_spectrum
+from engine.sampling.spectra import radial_autocovariance, volume_spectrum
 
 TAPER = 13.0  # latent pixels: below half of the 16 of a crop, so that the autocovariance ends inside what was seen
 LAGS = 32
@@ -121,6 +121,21 @@ def mismatch(found: Statistics, wanted: Statistics) -> dict[str, float]:
     }
 
 
+def rhythm(volumes: Sequence[NDArray[np.uint8]], period: int) -> float:
+    """How unevenly interfaces fall on the lattice of the latents; 0 where they do not know of it.
+
+    Half the range of the share of steps along an axis that cross an interface, by position modulo the period, relative
+    to its mean.
+    """
+    shares = np.zeros(period)
+    for volume in volumes:
+        for axis in range(3):
+            crosses = np.diff(volume.astype(np.int8), axis=axis) != 0
+            by_position = crosses.mean(axis=tuple(other for other in range(3) if other != axis))
+            shares += [by_position[start::period].mean() for start in range(period)]
+    return float(np.ptp(shares) / 2 / shares.mean())
+
+
 def sample_indices(
     bundle: Bundle,
     inference: Inference,
@@ -152,8 +167,8 @@ def match_moments(
     """
     n = side // bundle.factor
     autocovariance = bundle.calibration.autocovariance
-    block, mirrored = mode_power(autocovariance.cpu(), (n, n, n)), volume_spectrum(autocovariance.cpu(), (n, n, n))
-    power = ((1 - numbers.mirror) * block + numbers.mirror * mirrored).float().to(bundle.device)
+    power = volume_spectrum(autocovariance.cpu(), (n, n, n)).float().to(bundle.device)
+    power = power + numbers.contrast * (power - 1).clamp(min=0)
     matching, noise = MomentMatching(power, mean.to(bundle.device)), Noise(seeds, bundle.device)
     latents = sample_latents(bundle, inference, (side, side, side), numbers, noise, after_step=matching)
     calibration = Calibration(
@@ -199,14 +214,16 @@ def _indices(soft: Tensor) -> list[NDArray[np.uint8]]:
     return list(soft.argmax(dim=1).to(torch.uint8).cpu().numpy())
 
 
-FIRST: tuple[dict[str, Any], ...] = ({}, {"mirror": 0.5}, {"mirror": 1.0})
-THEN: tuple[dict[str, Any], ...] = (
-    {"eta": 0.3},
-    {"eta": 0.8},
-    {"snr_factor": 1.15},
-    {"refine_passes": 0},
-    {"refine_passes": 2},
+CHANGES: tuple[dict[str, Any], ...] = (
+    {"disagreement": 0.25},
+    {"disagreement": 1.0},
+    {"contrast": 0.25},
+    {"contrast": 0.75},
+    {"refine_time": 150.0},
+    {"refine_time": 250.0},
 )
+CLEARLY = 0.9
+"""A change is kept where it brings the score below this share of the best so far: with a few volumes, less is noise."""
 
 
 def choose_numbers(
@@ -217,7 +234,7 @@ def choose_numbers(
     known: Sequence[dict[str, Any]] = (),
     on_step: Callable[[int, int, list[dict[str, Any]]], None] | None = None,
 ) -> tuple[SamplerNumbers, list[dict[str, Any]]]:
-    """Pick the sampler's numbers: the power of the longest waves first, then each change that improves the score.
+    """Pick the sampler's numbers: from the defaults on, each change that clearly improves the score.
 
     Args:
         known: entries of a curve measured before the run was interrupted; they are not measured again.
@@ -226,7 +243,6 @@ def choose_numbers(
     Returns:
         the numbers and the curve: every candidate with its mismatch and score.
     """
-    phases, total = len(bundle.card.phases), len(FIRST) + len(THEN)
     curve: list[dict[str, Any]] = []
 
     def score(numbers: SamplerNumbers) -> float:
@@ -236,21 +252,20 @@ def choose_numbers(
                 return float(entry["score"])
         seeds = [config.seed * 1_000 + i for i in range(config.calibration_volumes)]
         _, volumes = match_composition(bundle, inference, numbers, wanted, seeds, config.crop, rounds=2)
-        errors = mismatch(volume_statistics(volumes, phases), wanted)
-        # Root mean square of the four, so that no single one can be bought with the others.
+        errors = mismatch(volume_statistics(volumes, len(bundle.card.phases)), wanted)
+        errors["rhythm"] = rhythm(volumes, bundle.factor)
+        # Root mean square, so that no single one can be bought with the others.
         value = math.sqrt(sum(error**2 for error in errors.values()) / len(errors))
         curve.append({**asdict(numbers), **errors, "score": value})
         if on_step is not None:
-            on_step(len(curve), total, curve)
+            on_step(len(curve), 1 + len(CHANGES), curve)
         return value
 
-    start = bundle.calibration.numbers
-    options = [replace(start, **change) for change in FIRST]
-    scores = [score(option) for option in options]
-    best, best_score = options[int(np.argmin(scores))], min(scores)
-    for change in THEN:
+    best = bundle.calibration.numbers
+    best_score = score(best)
+    for change in CHANGES:
         option = replace(best, **change)
         value = score(option)
-        if value < best_score:
+        if value < CLEARLY * best_score:
             best, best_score = option, value
     return best, curve

@@ -32,7 +32,7 @@ from engine.sampling.composition import steer_mean
 from engine.sampling.moments import MomentCorrection, StepHook
 from engine.sampling.multiplane import Noise, SamplerNumbers, mpdd, sample, spectral, told
 from engine.sampling.refine import decode_volume, redraw_planes, refine
-from engine.sampling.spectra import SpectralFilter
+from engine.sampling.spectra import SpectralFilter, scale_modes, volume_spectrum
 
 CURVE_LAGS = 32  # voxels; half of the crop that bundles are trained on
 SMALLEST_SIDE = 32  # voxels; below, the latent volume has fewer planes than the network's receptive field
@@ -197,7 +197,7 @@ def sample_latents(
     latent = (shape[0] // bundle.factor, shape[1] // bundle.factor, shape[2] // bundle.factor)
     calibration = bundle.calibration
     correction: StepHook | None = None
-    if sampler == "mpdd":
+    if sampler == "mpdd":  # as published; only the decoder is ours
         fused = mpdd(inference.denoise)
     else:
         spectral_filter = SpectralFilter(calibration.autocovariance, latent)
@@ -207,13 +207,22 @@ def sample_latents(
         fused = steer_mean(fused, bundle.composition, fractions)
     channels = bundle.autoencoder.config.latent_channels
     levels = bundle.schedule.trajectory(numbers.steps)
-    return sample(fused, (channels, *latent), levels, numbers.eta, noise, after_step or correction, on_step)
+    return sample(
+        fused, (channels, *latent), levels, numbers.eta, noise, after_step or correction, sampler != "mpdd", on_step
+    )
 
 
 def decode_latents(
     bundle: Bundle, inference: Inference, latents: Tensor, numbers: SamplerNumbers, noise: Noise
 ) -> Tensor:
-    """Latent volumes [B, C, d, h, w] -> phase probabilities [B, K, D, H, W]: interpolated decode, then refinement."""
+    """Latent volumes [B, C, d, h, w] -> phase probabilities [B, K, D, H, W].
+
+    Wiener filter against what the axes disagree about, interpolated decode, refinement.
+    """
+    if numbers.disagreement > 0:
+        d, h, w = latents.shape[2:]
+        power = volume_spectrum(bundle.calibration.autocovariance.cpu(), (d, h, w)).to(latents)
+        latents = scale_modes(latents, power / (power + numbers.disagreement))
     probabilities = decode_volume(latents, inference, bundle.calibration.autocovariance[:, 1])
     return refine(probabilities, inference, inference.denoise, refine_levels(bundle, numbers), noise)
 
@@ -223,7 +232,7 @@ def sampler_numbers(settings: Settings, bundle: Bundle) -> SamplerNumbers:
     every trained step; 250 of them is what its quality needs here (docs/benchmarks.md)."""
     numbers = bundle.calibration.numbers
     if settings.sampler == "mpdd":
-        numbers = replace(numbers, steps=250, eta=1.0)
+        numbers = replace(numbers, steps=250, eta=1.0, disagreement=0.0, refine_passes=0)
     return replace(
         numbers,
         steps=numbers.steps if settings.steps is None else settings.steps,

@@ -118,12 +118,12 @@ def train(
                 )
 
         numbers, curve = choose_numbers(bundle, inference, wanted, config, known=known, on_step=on_step)
-        seeds = [config.seed * 1_000 + i for i in range(4 * config.calibration_volumes)]
-        calibration, _ = match_composition(bundle, inference, numbers, wanted, seeds, config.crop)
+        seeds = [config.seed * 1_000 + i for i in range(2 * config.calibration_volumes)]
+        calibration, _ = match_composition(bundle, inference, numbers, wanted, seeds, config.crop, rounds=2)
     chosen = min(curve, key=lambda entry: entry["score"]) if curve else {}
     metrics: Mapping[str, Any] = {**networks.metrics} | {
         f"calibration_{name}_error": chosen[name]
-        for name in ("fraction", "surface_area", "s2", "lineal_path")
+        for name in ("fraction", "surface_area", "s2", "lineal_path", "rhythm")
         if chosen
     }
     card = replace(card, calibration={"numbers": asdict(calibration.numbers), "curve": curve}, metrics=dict(metrics))

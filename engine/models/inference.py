@@ -9,6 +9,8 @@ Shapes: `P` planes, `C` latent channels, `K` phases, `H W` pixels, `h w` latent 
 import copy
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import TypeVar
 
 import torch
@@ -19,26 +21,40 @@ from engine.models.training import autocast
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
-CHUNK_PIXELS = {"cpu": 16 * 16 * 16, "cuda": 1024 * 16 * 16}
-"""Latent pixels that one network call works on: the sixteen planes of a 64-cubed volume on a CPU (its caches), far more
-on a GPU."""
+CPU_PLANES = 8
+"""Planes of one network call on a CPU: their activations stay in its caches."""
+GPU_PIXELS = 1024 * 16 * 16
+"""Latent pixels of one network call on a GPU."""
 
 
 def chunk_planes(device: str, h: int, w: int) -> int:
     """Planes per network call."""
-    return max(1, CHUNK_PIXELS[device.split(":")[0]] // (h * w))
+    return CPU_PLANES if device == "cpu" else max(1, GPU_PIXELS // (h * w))
 
 
 def in_chunks(function: Callable[[Tensor], Tensor], planes: Tensor, chunk: int) -> Tensor:
-    """Apply `function` to chunks of exactly `chunk` planes; the last is padded with zeros and cut back."""
-    parts = []
-    for start in range(0, planes.shape[0], chunk):
-        part = planes[start : start + chunk]
-        missing = chunk - part.shape[0]
-        if missing:
-            part = torch.cat([part, part.new_zeros(missing, *part.shape[1:])])
-        parts.append(function(part)[: chunk - missing])
-    return torch.cat(parts)
+    """Apply `function` to chunks of exactly `chunk` planes; the last is padded with zeros and cut back.
+
+    On a CPU each chunk runs on one thread of its own, as many at once as torch has threads: nothing waits for anything
+    within a layer, and the result does not depend on the number of threads.
+    """
+    parts = list(planes.split(chunk))  # type: ignore[no-untyped-call]
+    missing = chunk - parts[-1].shape[0]
+    if missing:
+        parts[-1] = torch.cat([parts[-1], planes.new_zeros(missing, *planes.shape[1:])])
+    done = (
+        _workers(torch.get_num_threads()).map(function, parts) if planes.device.type == "cpu" else map(function, parts)
+    )
+    return torch.cat(list(done))[: planes.shape[0]]
+
+
+@lru_cache(maxsize=4)
+def _workers(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, thread_name_prefix="planes", initializer=_one_thread)
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
 
 
 class Inference:
@@ -61,8 +77,9 @@ class Inference:
         a, s = math.sqrt(abar), math.sqrt(1 - abar)
         return a * planes - s * predicted if self._predicts_v else (planes - s * predicted) / a
 
+    @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Latent planes [P, C, h, w] -> phase probabilities [P, K, H, W], float32; differentiable."""
+        """Latent planes [P, C, h, w] -> phase probabilities [P, K, H, W], float32."""
         chunk = chunk_planes(self.device, *latents.shape[-2:])
         return in_chunks(lambda part: self._autoencoder.decode(part.to(self.dtype)).float(), latents, chunk)
 

@@ -30,8 +30,8 @@ class TrainingConfig:
     beta_end: float = 2e-2
     calibration_crops: int = 2_048
     """Crops that the statistics of the latents are measured on."""
-    calibration_volumes: int = 16
-    """Volumes that each candidate of the sampler's numbers is judged by; four times as many centre the chosen one."""
+    calibration_volumes: int = 12
+    """Volumes that each candidate of the sampler's numbers is judged by; twice as many centre the chosen one."""
     calibrate: bool = True
     """Choose the sampler's settings by generated volumes at the end (a few minutes on 2 CPU cores)."""
     device: str = "cpu"

@@ -15,9 +15,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from engine.sampling.spectra import CosineTransform
+from engine.sampling.spectra import scale_modes, to_modes
 
-BIN = math.pi / 16  # wave-number width of a bin, 1 / latent pixel: the lowest mode of a 64-voxel volume (factor 4)
+BIN = 2 * math.pi / 16  # wave-number width of a bin, 1 / latent pixel: the lowest mode of a 64-voxel volume (factor 4)
 BINS = math.ceil(math.sqrt(3) * math.pi / BIN) + 1
 LARGEST_GAIN = 1.25  # of one step: beyond, the batch is too small to say
 
@@ -32,14 +32,13 @@ class MomentMatching:
     """Puts a batch back on the path after each step, and notes what it took.
 
     Args:
-        power: [C, D, H, W] expected power of the clean field's cosine modes.
+        power: [C, D, H, W] expected power of the clean field's Fourier modes.
         mean: [C] mean the clean field shall have; 0 for normalised latents.
     """
 
     def __init__(self, power: Tensor, mean: Tensor) -> None:
         shape = power.shape[1:]
         self._power, self._mean = power, mean
-        self._transform = CosineTransform((shape[0], shape[1], shape[2]), power.device)
         self._bins = wave_number_bins((shape[0], shape[1], shape[2])).to(power.device)
         self.shifts: list[Tensor] = []
         self.log_gains: list[Tensor] = []
@@ -47,15 +46,14 @@ class MomentMatching:
     def __call__(self, x: Tensor, progress: float, abar: float) -> Tensor:
         wanted_mean = math.sqrt(abar) * self._mean
         shift = x.mean(dim=(0, 2, 3, 4)) - wanted_mean  # [C]
-        modes = self._transform.forward(x - x.mean(dim=(0, 2, 3, 4))[:, None, None, None])
-        found = _by_bin(modes.square().mean(dim=0), self._bins)
+        centred = x - x.mean(dim=(0, 2, 3, 4))[:, None, None, None]
+        found = _by_bin(to_modes(centred).abs().square().mean(dim=0), self._bins)
         wanted = _by_bin(abar * self._power + 1 - abar, self._bins)
         gain = (wanted / found.clamp(min=1e-12)).sqrt().clamp(1 / LARGEST_GAIN, LARGEST_GAIN)
         gain = torch.where(wanted > 0, gain, 1.0)  # bins that hold no mode of this shape
         self.shifts.append(shift)
         self.log_gains.append(gain.log())
-        matched = self._transform.backward(modes * gain[:, self._bins])
-        return matched + wanted_mean[:, None, None, None]
+        return scale_modes(centred, gain[:, self._bins]) + wanted_mean[:, None, None, None]
 
 
 class MomentCorrection:
@@ -70,22 +68,21 @@ class MomentCorrection:
     def __init__(self, shift: Tensor, log_gain: Tensor, shape: tuple[int, int, int], steps: int) -> None:
         self._shift, self._log_gain = shift, log_gain
         self._spread = shift.shape[0] / steps
-        self._transform = CosineTransform(shape, shift.device)
         self._bins = wave_number_bins(shape).to(shift.device)
 
     def __call__(self, x: Tensor, progress: float, abar: float) -> Tensor:
         gain = (_at(self._log_gain, progress) * self._spread).exp()[:, self._bins]  # [C, D, H, W]
         shift = _at(self._shift, progress) * self._spread
-        centred = x - shift[:, None, None, None]
-        return self._transform.backward(self._transform.forward(centred) * gain)
+        return scale_modes(x - shift[:, None, None, None], gain)
 
 
 def wave_number_bins(shape: tuple[int, int, int]) -> Tensor:
-    """Bin of each cosine mode by the length of its wave vector, int64 [D, H, W]. The mean of the volume shares the bin
+    """Bin of each Fourier mode by the length of its wave vector, int64 [D, H, W]. The mean of the volume shares the bin
     of the lowest waves: alone it is one number per volume, too few to measure a variance by."""
-    waves = [math.pi * torch.arange(n, dtype=torch.float64) / n for n in shape]
+    waves = [2 * math.pi * torch.fft.fftfreq(n, dtype=torch.float64) for n in shape]
     squares = waves[0][:, None, None] ** 2 + waves[1][None, :, None] ** 2 + waves[2][None, None] ** 2
-    return (squares.sqrt() / BIN).round().long().clamp(1, BINS) - 1
+    bins: Tensor = (squares.sqrt() / BIN).round().long().clamp(1, BINS) - 1
+    return bins
 
 
 def _by_bin(power: Tensor, bins: Tensor) -> Tensor:

@@ -25,6 +25,8 @@ from engine.sampling.planes import to_planes, to_volume
 from engine.sampling.solvers import ddim_step
 from engine.sampling.spectra import SpectralFilter
 
+ROLL = (3, 5, 7)  # latent pixels per step along z, y, x: odd, so that every cut of a volume of 2^m comes up
+
 
 class PlaneDenoiser(Protocol):
     """Clean estimate of noisy planes [P, C, H, W], all at one noise level."""
@@ -42,15 +44,19 @@ class VolumeDenoiser(Protocol):
 class SamplerNumbers:
     """Numbers of the spectral sampler; found per bundle by calibration."""
 
-    steps: int = 36
+    steps: int = 32
     eta: float = 0.5
     snr_factor: float = 1.0
     """lambda: the denoiser is told a signal-to-noise ratio this many times the true one."""
-    mirror: float = 0.0
-    """Which power the longest waves are matched to: 0 that of a block cut from the field, 1 that of the mirrored field
-    (no leakage); between the two, a mixture."""
+    contrast: float = 0.5
+    """Share by which the power of long waves (above that of white noise) is matched higher than S3: it makes up for
+    what decoding loses where the details of the three axes disagree."""
+    disagreement: float = 0.5
+    """Power of what the three axes disagree about, in units of white noise: a Wiener filter takes it out of the latents
+    before they are decoded. A cube cannot hold the full detail of the planes of all its axes; drawn for one axis, it is
+    noise to the others, roughens surfaces, closes throats and leaves a rhythm of the latents' period."""
     refine_passes: int = 1
-    refine_time: float = 100.0
+    refine_time: float = 200.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +147,7 @@ def sample(
     eta: float,
     noise: Noise,
     after_step: StepHook | None = None,
+    roll: bool = False,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Algorithm of MicroLad's L-MPDD with any fusion: one DDIM step through the planes of one axis, then the next axis.
@@ -152,12 +159,16 @@ def sample(
         eta: 0 deterministic, 1 ancestral (as published).
         noise: one stream per volume.
         after_step: moment correction; none as published.
+        roll: the volume is a torus, and another cut of it is what the planes show at each step. A network trained on
+            crops knows their borders; on a volume that stands still they leave their mark on its faces.
 
     Returns:
         clean latent volumes [B, C, D, H, W].
     """
     x, steps = noise(shape), len(levels) - 1
     for step, (abar, abar_next) in enumerate(pairwise(levels)):
+        if roll:
+            x = x.roll(ROLL, dims=(2, 3, 4))
         clean = denoise(x, step % 3, abar)
         fresh = noise(shape) if eta > 0 and abar_next < 1 else None
         x = ddim_step(x, clean, abar, abar_next, eta, fresh)

@@ -13,6 +13,8 @@ from torch import Tensor
 from engine.sampling.multiplane import Noise, PlaneDenoiser
 from engine.sampling.planes import to_planes, to_volume
 
+MARGIN = 2  # latent pixels around a plane that is decoded
+
 
 class Codec(Protocol):
     """Between phase probabilities and normalised latents, plane by plane."""
@@ -29,39 +31,48 @@ class Codec(Protocol):
 
 
 def stretch(volume: Tensor, axis: int, factor: int, correlation: Tensor | None = None) -> Tensor:
-    """Interpolate a latent volume linearly along one axis only: [B, C, d, h, w] -> `factor` times the size there.
+    """Interpolate a periodic latent volume along one axis only: [B, C, d, h, w] -> `factor` times the size there.
 
-    Copying each plane over its slab, as published, throws away the resolution along the stacking axis. A plane half-way
-    between two has less variance than either, though, and decodes too smooth, with too little of the minority phase;
-    given the correlation of neighbouring latent pixels, each plane is scaled back to unit variance.
+    Copying each plane over its slab, as published, throws away the resolution along the stacking axis. Linear weights
+    between two planes lose variance half-way, and what is decoded there is too smooth, with too little of the minority
+    phase. Spherical weights sin((1-s)a)/sin a and sin(s a)/sin a, a the angle whose cosine is the correlation of
+    neighbouring planes, keep unit variance and make the correlation of two interpolated planes depend on their distance
+    alone, so that the lattice of the latents leaves no rhythm.
 
     Args:
-        correlation: [C] autocovariance of the normalised latents at distance 1; None leaves the variance as it falls.
+        correlation: [C] autocovariance of the normalised latents at distance 1; None interpolates linearly.
     """
-    moved = volume.movedim(2 + axis, -1)
-    flat = moved.reshape(1, -1, moved.shape[-1])
-    longer = F.interpolate(flat, scale_factor=float(factor), mode="linear", align_corners=False)
-    longer = longer.reshape(*moved.shape[:-1], -1).movedim(-1, 2 + axis)
-    if correlation is None:
-        return longer
     planes = volume.shape[2 + axis]
-    position = ((torch.arange(planes * factor, device=volume.device) + 0.5) / factor - 0.5).clamp(0, planes - 1)
-    share = position - position.floor()  # of the farther plane; 0 beyond the outermost planes
-    variance = share**2 + (1 - share) ** 2 + 2 * share * (1 - share) * correlation[:, None]  # [C, n]
+    position = (torch.arange(planes * factor, device=volume.device) + 0.5) / factor - 0.5
+    low = position.floor()
+    share = (position - low)[None]  # of the farther plane, [1, n]
+    if correlation is None:
+        near, far = 1 - share, share
+    else:
+        angle = correlation.clamp(-0.99, 0.99).arccos()[:, None]
+        near, far = ((1 - share) * angle).sin() / angle.sin(), (share * angle).sin() / angle.sin()
     shape = [1, -1, 1, 1, 1]
     shape[2 + axis] = planes * factor
-    return longer / variance.sqrt().reshape([volume.shape[1] if side == -1 else side for side in shape])
+    shape[1] = near.shape[0]
+    index = low.long() % planes
+    first, second = volume.index_select(2 + axis, index), volume.index_select(2 + axis, (index + 1) % planes)
+    return first * near.reshape(shape) + second * far.reshape(shape)
 
 
 def decode_volume(latents: Tensor, codec: Codec, correlation: Tensor | None = None) -> Tensor:
     """Decode along the three axes, latents interpolated between planes, and average the probabilities.
+
+    Each plane is decoded with a margin of its other side (the volume is a torus), so that no voxel stands at the border
+    of a decoded image.
 
     [B, C, d, h, w] -> [B, K, D, H, W]; `correlation` as for `stretch`.
     """
     out: Tensor | None = None
     for axis in range(3):
         planes = to_planes(stretch(latents, axis, codec.factor, correlation), axis)
-        decoded = to_volume(codec.decode(planes), axis, latents.shape[0])
+        wide = codec.decode(F.pad(planes, (MARGIN,) * 4, mode="circular"))
+        cut = slice(MARGIN * codec.factor, -MARGIN * codec.factor)
+        decoded = to_volume(wide[..., cut, cut], axis, latents.shape[0])
         out = decoded if out is None else out + decoded
     assert out is not None
     return out / 3

@@ -6,7 +6,7 @@ from engine.sampling import moments
 from engine.sampling.moments import BINS, MomentCorrection, MomentMatching, wave_number_bins
 from engine.sampling.multiplane import Noise, mpdd, sample
 from engine.sampling.schedules import LinearSchedule
-from engine.sampling.spectra import CosineTransform, mode_power
+from engine.sampling.spectra import to_modes, volume_spectrum
 
 N = 8
 LEVELS = LinearSchedule().trajectory(12)
@@ -16,7 +16,7 @@ def power():
     r = torch.arange(14, dtype=torch.float32)
     waves = torch.exp(-0.5 * (r / 1.5) ** 2)
     waves[0] += 1.0  # smooth waves and white noise, like a latent channel
-    return 0.5 * mode_power(waves[None], (N, N, N)).float()
+    return 0.5 * volume_spectrum(waves[None], (N, N, N)).float()
 
 
 def timid(planes, abar):
@@ -25,7 +25,7 @@ def timid(planes, abar):
 
 
 def by_bin(volumes):
-    modes = CosineTransform((N, N, N), volumes.device).forward(volumes).square().mean(dim=0)
+    modes = to_modes(volumes).abs().square().mean(dim=0)
     return torch.zeros(BINS).index_add_(0, wave_number_bins((N, N, N)).flatten(), modes[0].flatten())
 
 
@@ -45,8 +45,10 @@ def test_a_matched_batch_has_the_moments_and_its_correction_gives_them_to_others
     assert abs(float(batch.mean())) < 1e-5
     correction = MomentCorrection(torch.stack(matching.shifts), torch.stack(matching.log_gains), (N, N, N), 12)
     others = sample(mpdd(timid), (1, N, N, N), LEVELS, 0.5, Noise(list(range(100, 164))), correction)
-    assert torch.allclose(by_bin(others)[full], by_bin(batch)[full], rtol=0.3)
-    assert abs(float(others.mean())) < 0.05
+    many = torch.bincount(wave_number_bins((N, N, N)).flatten(), minlength=BINS)[full] > 20  # modes to average over
+    corrected = by_bin(others)[full] / wanted()[full]
+    assert float(corrected[many].log().abs().max()) < 0.4 * float(plain[many].log().abs().max())
+    assert abs(float(others.mean())) < 0.1  # 64 means with a standard deviation of 0.2
 
 
 def test_a_correction_of_nothing_changes_nothing():

@@ -33,6 +33,8 @@ def test_stretch_interpolates_along_one_axis_only():
         assert torch.allclose(middle.narrow(2 + axis, 1, size - 2), volume.narrow(2 + axis, 1, size - 2), atol=0.6)
     ramp = torch.arange(4.0).view(1, 1, 4, 1, 1)
     assert torch.allclose(stretch(ramp, 0, 4).flatten()[2:-2], (torch.arange(2, 14) + 0.5) / 4 - 0.5)
+    # The volume is a torus: before the first plane comes the last.
+    assert torch.allclose(stretch(ramp, 0, 4).flatten()[:2], torch.tensor([0.375 * 3, 0.125 * 3]))
 
 
 def test_stretched_noise_keeps_its_variance():
