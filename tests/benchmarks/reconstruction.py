@@ -10,7 +10,6 @@ run that is stopped goes on. Curves are judged against the null distribution (en
 import argparse
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,7 @@ from engine.evaluation.compare import compare, compare_scalars
 from engine.evaluation.null import blocks
 from engine.models.bundle import load_bundle
 from engine.models.inference import Inference
-from engine.properties.certificate import certify_axes
+from engine.properties.transport import solve
 from engine.request import Settings
 from tests.benchmarks.common import BEREA_JUDGED_FROM, DATA, berea, machine, table
 
@@ -45,8 +44,9 @@ def measured(volumes: list[np.ndarray], *, diffusivity: bool) -> dict[str, np.nd
         "fraction": volume_fractions(np.stack(volumes), [PORE])[:, 0],
     }
     if diffusivity:
-        certified = [certify_axes(mask, ("z", "y", "x")) for mask in masks]
-        out["diffusivity"] = np.array([[one[axis].value or 0.0 for axis in ("z", "y", "x")] for one in certified])
+        # Our own solver: it agrees with TauFactor to 0.1 % (tests/engine/properties) and takes a tenth of the time.
+        soft = torch.from_numpy(masks).float()
+        out["diffusivity"] = np.stack([solve(soft, axis, tolerance=1e-3).value.numpy() for axis in range(3)], axis=1)
     return out
 
 
@@ -67,8 +67,6 @@ def main() -> None:
     bundle = load_bundle(arguments.bundle)
     inference = Inference(bundle)
     numbers = sampler_numbers(Settings(sampler=arguments.sampler, steps=arguments.steps), bundle)
-    if arguments.sampler == "mpdd":
-        numbers = replace(numbers, refine_passes=0)  # as published, but decoded with interpolation
     truth_file = arguments.out / "truth.npz"
     if truth_file.exists():
         truth = dict(np.load(truth_file))
