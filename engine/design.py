@@ -25,7 +25,7 @@ from engine.guidance.targets import Target, check_feasible
 from engine.guidance.volume import check_guided, fraction_goals, guide
 from engine.metrics import AXES, Metric
 from engine.models.bundle import Bundle, Phase
-from engine.models.inference import Inference
+from engine.models.inference import Inference, one_thread
 from engine.outcomes import DesignOutcome, Measured, Outcome
 from engine.request import Request, Settings
 from engine.sampling.composition import steer_mean
@@ -115,9 +115,10 @@ def generate(requests: Sequence[Request], bundle: Bundle, progress: Report | Non
     for i, request in enumerate(requests):
         groups.setdefault((request.shape, request.settings), []).append(i)
     made: dict[int, Generated] = {}
-    for members in groups.values():
-        batch = _generate_batch([requests[i] for i in members], bundle, inference, progress)
-        made.update(zip(members, batch, strict=True))
+    with one_thread():
+        for members in groups.values():
+            batch = _generate_batch([requests[i] for i in members], bundle, inference, progress)
+            made.update(zip(members, batch, strict=True))
     return [made[i] for i in range(len(requests))]
 
 

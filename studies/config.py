@@ -263,3 +263,7 @@ def _check_space(config: StudyConfig) -> None:
         check_feasible(widest, config.phases)
     except InputError as error:
         raise InputError(f"search: no point of it can be met: {error}") from None
+    try:
+        check_feasible(config.constraints, config.phases)
+    except InputError as error:
+        raise InputError(f"constraints: {error}") from None

@@ -42,10 +42,9 @@ def check_folder(config: StudyConfig, out: Path) -> bool:
     Raises:
         InputError: it is a file, holds a different study or other files, or another process works in it.
     """
+    check_place(out)
     if not out.exists():
         return False
-    if not out.is_dir():
-        raise InputError(f"{out}: is a file; give a folder with --out")
     if (out / LOCK).exists():
         with _file_lock(out):
             pass
@@ -56,6 +55,21 @@ def check_folder(config: StudyConfig, out: Path) -> bool:
         if item.name not in _OURS or item.name == JOURNAL or (item.is_dir() and _holds_results(item)):
             raise InputError(f"{out}: holds other files ('{item.name}') and no {STUDY_FILE}; give another --out")
     return False
+
+
+def check_place(out: Path) -> None:
+    """See whether `out` is, or can be made, a folder to write into; writes nothing.
+
+    Raises:
+        InputError: it or a part of its path is a file, or may not be written into.
+    """
+    if os.path.isfile(out):
+        raise InputError(f"{out}: is a file; give a folder with --out")
+    nearest = next(place for place in (out, *out.absolute().parents) if os.path.exists(place))
+    if not nearest.is_dir():
+        raise InputError(f"{out}: cannot be made, {nearest} is a file; give another --out")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(f"{out}: {nearest} may not be written into; give another --out")
 
 
 def freeze(config: StudyConfig, out: Path) -> bool:

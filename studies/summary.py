@@ -66,6 +66,8 @@ class Summary:
         lines = [done, counts]
         if self.best:
             lines.append(f"best: {self.best}")
+        elif self.trials_done:
+            lines.append("best: none; no trial has a value of the objective and meets every constraint")
         if self.interrupted:
             lines.append(
                 f"stopped; every finished structure is kept in {self.out}, the same command goes on from there"

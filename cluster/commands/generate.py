@@ -175,7 +175,9 @@ def _run(card: "Card", structures: StructureSet) -> "list[Row]":
         from engine.design import generate, judge, measure
         from engine.models.bundle import load_bundle
         from engine.version import code_version
+        from studies.folder import check_place
 
+        check_place(structures.out)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         bundle = load_bundle(card.folder, device)
         done = len(requests) - len(missing)

@@ -105,8 +105,8 @@ def _run(config: "StudyConfig", folder: Path, address: str) -> "Summary":
     from studies.folder import hold_study
     from studies.loop import run_study
 
-    say(f"study {config.name}: {config.trials} trials, bundle {config.bundle}, into {folder}")
-    with connected(address) as resources:
+    with connected(address) as resources:  # first: of an address that is no Ray one line is said, the error's
+        say(f"study {config.name}: {config.trials} trials, bundle {config.bundle}, into {folder}")
         say(str(resources))
         # The study is held before the pool exists: a second driver must not touch the folder of a running one.
         with (

@@ -70,8 +70,10 @@ def train(
     from engine.micrographs.read import read_micrographs
     from engine.train import check_folder
     from engine.train import train as train_bundle
+    from studies.folder import check_place
 
     check_folder(out)
+    check_place(out)
     config = _configuration(preset, steps, seed)
     micrographs = read_micrographs(
         [*images, *(more or [])],
@@ -106,6 +108,8 @@ def _configuration(preset: str, steps: int | None, seed: int) -> "TrainingConfig
 
     if preset not in PRESETS:
         raise InputError(f"--preset {preset}: there is no such preset{nearest(preset, list(PRESETS))}")
+    if not 0 <= seed < 2**63:
+        raise InputError(f"--seed {seed}: must lie within [0, 2**63)")
     config = replace(PRESETS[preset], seed=seed)
     if steps is not None:
         config = replace(config, denoiser_steps=steps)

@@ -8,8 +8,9 @@ Shapes: `P` planes, `C` latent channels, `K` phases, `H W` pixels, `h w` latent 
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TypeVar
 
@@ -32,19 +33,17 @@ def chunk_planes(device: str, h: int, w: int) -> int:
     return CPU_PLANES if device == "cpu" else max(1, GPU_PIXELS // (h * w))
 
 
-def in_chunks(function: Callable[[Tensor], Tensor], planes: Tensor, chunk: int) -> Tensor:
+def in_chunks(function: Callable[[Tensor], Tensor], planes: Tensor, chunk: int, workers: int) -> Tensor:
     """Apply `function` to chunks of exactly `chunk` planes; the last is padded with zeros and cut back.
 
-    On a CPU each chunk runs on one thread of its own, as many at once as torch has threads: nothing waits for anything
-    within a layer, and the result does not depend on the number of threads.
+    On a CPU each chunk runs on one thread of its own, `workers` at once: nothing waits for anything within a layer, and
+    the result does not depend on the number of threads.
     """
     parts = list(planes.split(chunk))  # type: ignore[no-untyped-call]
     missing = chunk - parts[-1].shape[0]
     if missing:
         parts[-1] = torch.cat([parts[-1], planes.new_zeros(missing, *planes.shape[1:])])
-    done = (
-        _workers(torch.get_num_threads()).map(function, parts) if planes.device.type == "cpu" else map(function, parts)
-    )
+    done = _workers(workers).map(function, parts) if planes.device.type == "cpu" else map(function, parts)
     return torch.cat(list(done))[: planes.shape[0]]
 
 
@@ -57,10 +56,22 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run everything that is not a network on one thread: the last bits of a transform depend on the number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 class Inference:
-    """A bundle's networks, ready for sampling and guidance."""
+    """A bundle's networks, ready for sampling and guidance. On a CPU they run on as many threads as torch has now."""
 
     def __init__(self, bundle: Bundle) -> None:
+        self.workers = torch.get_num_threads()
         self.device, self.schedule, self.factor = bundle.device, bundle.schedule, bundle.factor
         reduced = not isinstance(autocast(bundle.device), torch.autocast)
         self.dtype = torch.float32 if reduced else torch.bfloat16
@@ -73,7 +84,9 @@ class Inference:
         """Clean estimate of noisy latent planes [P, C, h, w] float32 (v: Salimans & Ho 2022; epsilon: Ho et al.)."""
         chunk = chunk_planes(self.device, *planes.shape[-2:])
         time = torch.full((chunk,), self.schedule.time_of(abar), device=planes.device)
-        predicted = in_chunks(lambda part: self._denoiser(part.to(self.dtype), time).float(), planes, chunk)
+        predicted = in_chunks(
+            lambda part: self._denoiser(part.to(self.dtype), time).float(), planes, chunk, self.workers
+        )
         a, s = math.sqrt(abar), math.sqrt(1 - abar)
         return a * planes - s * predicted if self._predicts_v else (planes - s * predicted) / a
 
@@ -81,14 +94,18 @@ class Inference:
     def decode(self, latents: Tensor) -> Tensor:
         """Latent planes [P, C, h, w] -> phase probabilities [P, K, H, W], float32."""
         chunk = chunk_planes(self.device, *latents.shape[-2:])
-        return in_chunks(lambda part: self._autoencoder.decode(part.to(self.dtype)).float(), latents, chunk)
+        return in_chunks(
+            lambda part: self._autoencoder.decode(part.to(self.dtype)).float(), latents, chunk, self.workers
+        )
 
     @torch.no_grad()
     def encode(self, probabilities: Tensor) -> Tensor:
         """Phase probabilities [P, K, H, W] -> normalised latents [P, C, h, w], float32."""
         h, w = (size // self.factor for size in probabilities.shape[-2:])
         chunk = chunk_planes(self.device, h, w)
-        return in_chunks(lambda part: self._autoencoder.encode(part.to(self.dtype)).float(), probabilities, chunk)
+        return in_chunks(
+            lambda part: self._autoencoder.encode(part.to(self.dtype)).float(), probabilities, chunk, self.workers
+        )
 
 
 def _cast(model: _Module, dtype: torch.dtype) -> _Module:

@@ -18,7 +18,7 @@ from torch import Tensor
 from engine.sampling.spectra import scale_modes, to_modes
 
 BIN = 2 * math.pi / 16  # wave-number width of a bin, 1 / latent pixel: the lowest mode of a 64-voxel volume (factor 4)
-BINS = math.ceil(math.sqrt(3) * math.pi / BIN) + 1
+BINS = math.ceil(math.sqrt(3) * math.pi / BIN) + 1  # bin 0 is the mean
 LARGEST_GAIN = 1.25  # of one step: beyond, the batch is too small to say
 
 
@@ -77,11 +77,17 @@ class MomentCorrection:
 
 
 def wave_number_bins(shape: tuple[int, int, int]) -> Tensor:
-    """Bin of each Fourier mode by the length of its wave vector, int64 [D, H, W]. The mean of the volume shares the bin
-    of the lowest waves: alone it is one number per volume, too few to measure a variance by."""
+    """Bin of each Fourier mode by the length of its wave vector, int64 [D, H, W].
+
+    The mean of the volume has bin 0 to itself: the spectral correction is largest there, and the spread between volumes
+    hangs on it.
+    """
     waves = [2 * math.pi * torch.fft.fftfreq(n, dtype=torch.float64) for n in shape]
     squares = waves[0][:, None, None] ** 2 + waves[1][None, :, None] ** 2 + waves[2][None, None] ** 2
-    bins: Tensor = (squares.sqrt() / BIN).round().long().clamp(1, BINS) - 1
+    bins: Tensor = (squares.sqrt() / BIN).round().long()
+    # Where a volume is longer than 16 latent pixels, its lowest waves round to 0: they are waves all the same.
+    bins = bins.clamp(1, BINS - 1)
+    bins[0, 0, 0] = 0
     return bins
 
 

@@ -75,6 +75,8 @@ def test_another_bundle_under_the_same_name_is_refused() -> None:
         ({"objective": "{}"}, "objective: give either maximize or minimize"),
         ({"objective": "{maximize: 'fraction[pores]'}"}, "did you mean 'pore'"),
         ({"constraints": "['fraction[pore]=0.2']"}, "constraints: target 'fraction[pore]=0.2'"),
+        ({"constraints": "['fraction[pore]=1.4±0.1']"}, "constraints: target fraction[pore]=[1.3,1.5]: no structure"),
+        ({"constraints": "['fraction[pore]<=0.1', 'diffusivity[pore,z]>=0.3']"}, "constraints: target diffusivity"),
         ({"targets": "['fraction[pore]=1.4±0.1']"}, "has a fixed target as well"),
         ({"targets": "['fraction[solid]=0.2±0.1']"}, "no point of it can be met"),
         ({"settings": "{eta: 3}"}, "settings.eta: must lie within"),

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 import time
@@ -28,6 +29,19 @@ def test_a_new_folder_holds_the_frozen_study(tmp_path: Path) -> None:
 def test_checking_writes_nothing(tmp_path: Path) -> None:
     assert check_folder(study(), tmp_path / "absent") is False
     assert not (tmp_path / "absent").exists()
+
+
+@pytest.mark.parametrize("name", ["file", "file/below", "file/far/below"])
+def test_a_folder_that_cannot_be_made_is_refused_beforehand(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("the only copy")
+    with pytest.raises(InputError, match="is a file; give"):
+        check_folder(study(), tmp_path / name)
+
+
+def test_a_folder_that_may_not_be_written_into_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda place, mode: place != tmp_path)  # root may write anywhere
+    with pytest.raises(InputError, match=f"{tmp_path} may not be written into; give another --out"):
+        check_folder(study(), tmp_path / "a" / "b")
 
 
 @pytest.mark.parametrize("change", [{"trials": 5}, {"seed": 4}, {"sampler": "qmc"}, {"constraints": "[]"}])
@@ -58,7 +72,7 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
     with pytest.raises(InputError, match="is a file"):
         freeze(study(), tmp_path / "out")
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(InputError, match="out is a file; give another"):
         freeze(study(), tmp_path / "out" / "below")
 
 

@@ -1,6 +1,7 @@
 """studies.summary: the best trial, and the end of a sweep in words."""
 
 import json
+from dataclasses import replace
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -45,5 +46,6 @@ def test_a_summary_in_words_and_as_a_document() -> None:
         "best: diffusivity[pore,z] = 0.05 (trial 1)",
         "stopped; every finished structure is kept in runs/toy, the same command goes on from there",
     ]
+    assert replace(summary, best="").lines()[2].startswith("best: none; ")
     assert not summary.finished
     assert json.loads(json.dumps(summary.document()))["best_trial"] == 1

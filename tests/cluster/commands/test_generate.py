@@ -160,6 +160,7 @@ def test_a_folder_that_holds_something_else_is_refused(refused: Call, untrained:
 def test_a_file_as_folder_is_refused(refused: Call, untrained: Path) -> None:
     Path("out").write_text("a file")
     assert "is a file" in refused("reconstruct", "--model", untrained, "--size", 32, "--out", "out")
+    assert "is a file" in refused("reconstruct", "--model", untrained, "--size", 32, "--out", "out/below")
 
 
 def test_structures_of_other_options_are_refused(call: Call, refused: Call, untrained: Path) -> None:

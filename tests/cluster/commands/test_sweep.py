@@ -1,8 +1,10 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,14 @@ def test_refuses_an_address_that_nothing_answers_at(refused: Call, study: Path) 
     address = f"ray://127.0.0.1:{closed_port()}"
     line = refused("sweep", study, "--address", address)
     assert address in line and "nothing answers" in line
+
+
+def test_refuses_what_listens_but_is_no_ray(refused: Call, study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster.connect.INIT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("ray.init", lambda **options: time.sleep(1))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        line = refused("sweep", study, "--address", f"ray://127.0.0.1:{listener.getsockname()[1]}")
+    assert "cannot be used as a Ray cluster" in line
 
 
 def test_refuses_a_bundle_with_changed_weights(refused: Call, study: Path, untrained: Path, tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ def test_several_files_after_one_option(call: Call, images: Path) -> None:
         ("labels.npy", "pore,solid", ["--region", "w=0:20"], ["w"]),
         ("labels.npy", "pore,solid", ["--preset", "cpuu"], ["cpuu", "did you mean 'cpu'"]),
         ("labels.npy", "pore,solid", ["--steps", "0"], ["steps"]),
+        ("labels.npy", "pore,solid", ["--seed", "-1"], ["--seed -1"]),
         ("labels.npy", "pore,solid", ["--voxel-size-um", "-1"], ["-1"]),
         ("grey.npy", "pore,solid", ["--segment", "otsuu"], ["otsuu", "otsu"]),
     ],
@@ -63,6 +64,11 @@ def test_a_folder_that_holds_something_else_is_refused(refused: Call, images: Pa
     Path("bundle").mkdir()
     Path("bundle/thesis.txt").write_text("the only copy")
     assert "bundle" in refused(*options(images))
+
+
+def test_a_folder_below_a_file_is_refused(refused: Call, images: Path) -> None:
+    Path("bundle").write_text("a file")
+    assert "bundle is a file" in refused(*options(images), "--out", "bundle/below")
 
 
 def report(progress: Callable[[TrainingProgress], None], stage: str, first: int, last: int) -> None:
