@@ -13,5 +13,9 @@ def to_planes(volume: Tensor, axis: int) -> Tensor:
 
 
 def to_volume(planes: Tensor, axis: int, volumes: int) -> Tensor:
-    """Inverse of `to_planes`: [B*n, C, h, w] -> [B, C, D, H, W]."""
-    return planes.reshape(volumes, -1, *planes.shape[1:]).movedim(1, 2 + axis)
+    """Inverse of `to_planes`: [B*n, C, h, w] -> [B, C, D, H, W], contiguous.
+
+    The layout matters: the last bits of a Fourier transform depend on the strides of its input, and those of a view on
+    the size of the batch.
+    """
+    return planes.reshape(volumes, -1, *planes.shape[1:]).movedim(1, 2 + axis).contiguous()

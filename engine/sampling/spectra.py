@@ -125,7 +125,7 @@ def scale_modes(volume: Tensor, gain: Tensor) -> Tensor:
 
     One volume at a time: the last bits of a batched transform depend on the size of the batch.
     """
-    scaled = [torch.fft.ifftn(to_modes(one) * gain, dim=(-3, -2, -1), norm="ortho").real for one in volume]
+    scaled = [torch.fft.ifftn(to_modes(one) * gain, dim=(-3, -2, -1), norm="ortho").real for one in volume.contiguous()]
     return torch.stack(scaled)
 
 
