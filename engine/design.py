@@ -11,6 +11,7 @@ Generation (`generate`) and measurement (`measure`) can run in different process
 Shapes: `B` structures, `C` latent channels, `K` phases, `d h w` latent space, `D H W` voxels (z, y, x).
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,6 +37,7 @@ from engine.sampling.spectra import SpectralFilter, scale_modes, volume_spectrum
 
 CURVE_LAGS = 32  # voxels; half of the crop that bundles are trained on
 SMALLEST_SIDE = 32  # voxels; below, the latent volume has fewer planes than the network's receptive field
+BYTES_PER_VOXEL = 40  # and phase: probabilities of three axes, their sum, logits and gradients, in float32
 GUIDANCE_TIMES = (160.0, 60.0)  # trained times of the prior's redraws, first and last
 Report = Callable[[str, int, int], None]
 """Progress: (what is going on, steps done, steps in all)."""
@@ -95,6 +97,14 @@ def check_request(request: Request, phases: Sequence[str], factor: int = 4) -> N
         raise InputError(
             f"shape {'x'.join(map(str, request.shape))}: every side must be a multiple of {step}, "
             f"at least {SMALLEST_SIDE}"
+        )
+    from engine.micrographs.files import available_memory_bytes
+
+    needed, here = BYTES_PER_VOXEL * len(phases) * math.prod(request.shape), available_memory_bytes()
+    if needed > here:
+        raise InputError(
+            f"shape {'x'.join(map(str, request.shape))}: needs about {needed / 1e9:.0f} GB of memory, "
+            f"{here / 1e9:.0f} GB are free; ask for a smaller volume"
         )
     check_feasible(request.targets, phases)
     check_guided(request.targets)

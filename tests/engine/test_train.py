@@ -156,6 +156,7 @@ def test_progress_is_reported(bundle):
     [
         ({"shape": (30, 32, 32)}, "multiple of 16"),
         ({"shape": (16, 32, 32)}, "at least 32"),
+        ({"shape": (160_000, 160_000, 160_000)}, "GB of memory"),
         ({"targets": ["fraction[pore]=1.4±0.1"]}, "no structure has it"),
         ({"targets": ["fraction[pore]=0.2±0.01", "diffusivity[pore,z]=0.5±0.01"]}, "Voigt"),
         ({"targets": ["surface_area[pore]=0.2±0.01"]}, "measured but not asked for"),
