@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.descriptors.runs import as_items, run_lengths
+from engine.descriptors.runs import as_items, check_lags, run_lengths
 from engine.descriptors.surface import crossings
-from engine.errors import InputError
 
 
 def chord_lengths(mask: NDArray[Any], r_max: int, *, space_dims: int = 3) -> NDArray[np.float64]:
@@ -36,9 +35,7 @@ def chord_lengths(mask: NDArray[Any], r_max: int, *, space_dims: int = 3) -> NDA
         InputError: r_max is not within 1 .. the shortest side, or the mask holds other values than 0 and 1.
     """
     items, batch = as_items(mask, space_dims)
-    shortest = min(items.shape[1:])
-    if not 1 <= r_max <= shortest:
-        raise InputError(f"r_max: must lie within 1 .. {shortest} (the shortest side), not {r_max}")
+    check_lags(r_max, items.shape[1:])
     curves = []
     for axis in range(space_dims):
         n = items.shape[axis + 1]

@@ -1,5 +1,6 @@
 """Runs of a phase along lines of voxels: what lineal path and chord lengths are made of."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +43,13 @@ def run_lengths(mask: NDArray[np.bool_], axis: int) -> Runs:
     histograms = [np.bincount(slot[chosen], minlength=items * (n + 1)) for chosen in (~touches, touches)]
     whole, cut = (histogram.reshape(items, n + 1).astype(np.int64) for histogram in histograms)
     return Runs(whole=whole, cut=cut, lines=lines)
+
+
+def check_lags(r_max: int, sides: Sequence[int]) -> None:
+    """Raise InputError where a curve of `r_max` entries does not fit into the shortest side."""
+    shortest = min(sides)
+    if not 1 <= r_max <= shortest:
+        raise InputError(f"r_max: must lie within 1 .. {shortest} (the shortest side), not {r_max}")
 
 
 def as_items(mask: NDArray[Any], space_dims: int) -> tuple[NDArray[np.bool_], tuple[int, ...]]:

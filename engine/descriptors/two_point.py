@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.descriptors.runs import check_lags
 from engine.errors import InputError
 
 
@@ -126,9 +127,7 @@ def _as_field(mask: Tensor | NDArray[Any], r_max: int, space_dims: int) -> tuple
     field = mask if isinstance(mask, Tensor) else torch.from_numpy(np.ascontiguousarray(mask))
     if space_dims < 1 or field.ndim < space_dims or 0 in field.shape:
         raise InputError(f"mask: need at least {space_dims} axes and one voxel, got shape {tuple(field.shape)}")
-    shortest = min(field.shape[field.ndim - space_dims :])
-    if not 1 <= r_max <= shortest:
-        raise InputError(f"r_max: must lie within 1 .. {shortest} (the shortest side), not {r_max}")
+    check_lags(r_max, field.shape[field.ndim - space_dims :])
     soft = field.is_floating_point()
     return field if soft else field.to(torch.float32), soft
 
