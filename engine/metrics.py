@@ -1,9 +1,10 @@
-"""Names of what can be measured: `fraction[pore]`, `diffusivity[pore,z]`, `surface_area[pore]`.
+"""Names of what can be measured: `fraction[pore]`, `diffusivity[pore,z]`, `tpb_density`.
 
 One grammar serves targets, study files, table columns and the command line. A metric is a name and its
 arguments; `MetricKind` says which arguments it takes, its unit and its bounds.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,44 +15,106 @@ from engine.errors import InputError
 AXES = ("z", "y", "x")  # names of the array axes 0, 1, 2
 
 
+_VOXEL_UNITS = {  # unit: power of the voxel's side, ending of the column name
+    "voxel": (1, "_voxel"),
+    "1/voxel": (-1, "_per_voxel"),
+    "1/voxel^2": (-2, "_per_voxel2"),
+    "1/voxel^3": (-3, "_per_voxel3"),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class MetricKind:
     """What a metric name means."""
 
     name: str
-    takes_axis: bool
-    unit_suffix: str  # appended to the column name; empty for dimensionless numbers
-    low: float
-    high: float
+    takes_phase: bool = True
+    takes_axis: bool = False
+    unit: str = ""
+    """Empty for dimensionless numbers. Lengths are in voxels; any other unit is part of the name."""
+    low: float = 0.0
+    high: float = 1.0
+    least_phases: int = 1
+    """Materials with fewer phases have no such metric."""
     meaning: str
+
+    @property
+    def unit_suffix(self) -> str:
+        """Appended to the column name; empty for dimensionless numbers and names that hold their unit."""
+        return _VOXEL_UNITS.get(self.unit, (0, ""))[1]
+
+    @property
+    def length_power(self) -> int:
+        """Power of a length in the unit: a value in micrometres is the value times voxel_size_um to this power."""
+        return _VOXEL_UNITS.get(self.unit, (0, ""))[0]
 
 
 KINDS: dict[str, MetricKind] = {
     kind.name: kind
     for kind in (
-        MetricKind(
-            name="fraction", takes_axis=False, unit_suffix="", low=0.0, high=1.0, meaning="volume fraction of the phase"
-        ),
+        MetricKind(name="fraction", meaning="volume fraction of the phase"),
         MetricKind(
             name="diffusivity",
             takes_axis=True,
-            unit_suffix="",
-            low=0.0,
-            high=1.0,
             meaning="relative diffusivity D_eff/D_0 for flux along the axis through the phase, other faces sealed",
         ),
         MetricKind(
             name="surface_area",
-            takes_axis=False,
-            unit_suffix="_per_voxel",
-            low=0.0,
-            high=3.0,
-            meaning="interface area of the phase per volume, in 1/voxel (voxel faces corrected for their staircase)",
+            unit="1/voxel",
+            high=2.0,
+            meaning="interface area of the phase per volume (voxel faces corrected for their staircase)",
+        ),
+        MetricKind(
+            name="mean_chord",
+            takes_axis=True,
+            unit="voxel",
+            high=math.inf,
+            meaning="mean length of the pieces that the phase cuts out of lines along the axis",
+        ),
+        MetricKind(
+            name="mean_pore_size",
+            unit="voxel",
+            high=math.inf,
+            meaning="mean local thickness: diameter of the largest ball within the phase that covers a point of it",
+        ),
+        MetricKind(
+            name="mean_grain_size",
+            unit="voxel",
+            high=math.inf,
+            meaning="mean diameter of the balls that have the volumes of the phase's separate pieces",
+        ),
+        MetricKind(
+            name="connected_fraction",
+            takes_axis=True,
+            meaning="share of the phase in clusters that touch both faces across the axis, joined through voxel faces",
+        ),
+        MetricKind(
+            name="euler_number_density",
+            unit="1/voxel^3",
+            low=-1.0,
+            meaning="pieces less tunnels plus cavities of the phase per volume, voxels joined through their faces",
+        ),
+        MetricKind(
+            name="tpb_density",
+            takes_phase=False,
+            unit="1/voxel^2",
+            high=2.0,
+            least_phases=3,
+            meaning="length of the lines where three phases meet per volume (edges corrected for their staircase)",
+        ),
+        MetricKind(
+            name="percolating_tpb_density",
+            takes_phase=False,
+            takes_axis=True,
+            unit="1/voxel^2",
+            high=2.0,
+            least_phases=3,
+            meaning="triple-phase boundary whose phases are all connected to both faces across the axis, per volume",
         ),
     )
 }
 
-_PATTERN = re.compile(r"^\s*([a-z][a-z0-9_]*)\s*\[\s*([^\[\]]*?)\s*\]\s*$")
+_PATTERN = re.compile(r"^\s*([a-z][a-z0-9_]*)\s*(?:\[\s*([^\[\]]*?)\s*\])?\s*$")
 
 
 @dataclass(frozen=True, order=True)
@@ -59,11 +122,17 @@ class Metric:
     """A metric with its arguments, such as `diffusivity[pore,z]`. Hashable; its text form parses back."""
 
     name: str
-    phase: str
+    phase: str | None = None
     axis: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.name}[{self.phase}]" if self.axis is None else f"{self.name}[{self.phase},{self.axis}]"
+        arguments = ",".join(self.arguments)
+        return f"{self.name}[{arguments}]" if arguments else self.name
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The phase and the axis, as far as the kind takes them."""
+        return tuple(each for each in (self.phase, self.axis) if each is not None)
 
     @property
     def kind(self) -> MetricKind:
@@ -72,35 +141,58 @@ class Metric:
     @property
     def column(self) -> str:
         """Column name in a structure table: `diffusivity_pore_z`, `surface_area_pore_per_voxel`."""
-        parts = [self.name, self.phase] + ([self.axis] if self.axis else [])
-        return "_".join(parts) + self.kind.unit_suffix
+        return "_".join((self.name, *self.arguments)) + self.kind.unit_suffix
+
+    @property
+    def meaning(self) -> str:
+        """The kind's meaning with this metric's phase and axis."""
+        phase = f"; phase {self.phase}" if self.phase else ""
+        return self.kind.meaning + phase + (f"{',' if phase else ';'} axis {self.axis}" if self.axis else "")
+
+
+def all_metrics(phases: Sequence[str]) -> list[Metric]:
+    """Every metric that a material of these phases has, kind by kind."""
+    return [
+        Metric(kind.name, phase, axis)
+        for kind in KINDS.values()
+        if len(phases) >= kind.least_phases
+        for phase in (phases if kind.takes_phase else (None,))
+        for axis in (AXES if kind.takes_axis else (None,))
+    ]
 
 
 def parse_metric(text: str, phases: Sequence[str] | None = None) -> Metric:
-    """Read `name[phase]` or `name[phase,axis]`.
+    """Read `name`, `name[phase]`, `name[axis]` or `name[phase,axis]`, as the kind takes them.
 
     Args:
         text: the metric as the user wrote it.
         phases: phase names of the bundle; None accepts any name.
 
     Raises:
-        InputError: unknown metric, phase or axis (with the nearest valid name), or a missing argument.
+        InputError: unknown metric, phase or axis (with the nearest valid name), a missing argument, or a metric
+            that needs more phases.
     """
     match = _PATTERN.match(text)
     if match is None:
         raise InputError(f"metric '{text}': expected NAME[PHASE] or NAME[PHASE,AXIS], such as fraction[pore]")
-    name, arguments = match.group(1), [part.strip() for part in match.group(2).split(",")]
+    name = match.group(1)
+    arguments = [part.strip() for part in match.group(2).split(",")] if match.group(2) is not None else []
     if name not in KINDS:
         raise InputError(f"metric '{text}': no metric is called '{name}'{nearest(name, KINDS)}")
-    wanted = 2 if KINDS[name].takes_axis else 1
-    if len(arguments) != wanted or not all(arguments):
-        form = f"{name}[PHASE,AXIS]" if wanted == 2 else f"{name}[PHASE]"
-        raise InputError(f"metric '{text}': expected {form}")
-    phase, axis = arguments[0], arguments[1] if wanted == 2 else None
-    if phases is not None and phase not in phases:
+    kind = KINDS[name]
+    wanted = [word for word, takes in (("PHASE", kind.takes_phase), ("AXIS", kind.takes_axis)) if takes]
+    if len(arguments) != len(wanted) or not all(arguments):
+        raise InputError(f"metric '{text}': expected {name}[{','.join(wanted)}]".replace("[]", ""))
+    phase = arguments[0] if kind.takes_phase else None
+    axis = arguments[-1] if kind.takes_axis else None
+    if phases is not None and phase is not None and phase not in phases:
         raise InputError(f"metric '{text}': no phase is called '{phase}'{nearest(phase, phases)}")
     if axis is not None and axis not in AXES:
         raise InputError(f"metric '{text}': the axis must be z, y or x, not '{axis}'")
+    if phases is not None and len(phases) < kind.least_phases:
+        raise InputError(
+            f"metric '{text}': needs {kind.least_phases} phases, this material has {len(phases)}: {', '.join(phases)}"
+        )
     return Metric(name, phase, axis)
 
 

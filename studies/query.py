@@ -92,7 +92,7 @@ def best_rows(out: Path, count: int) -> pa.Table:
     document = _document(out)
     [(direction, objective)] = document["objective"].items()
     named = [objective, *document["search"], *document["targets"], *document["constraints"]]
-    metrics = [parse_metric(text[: text.index("]") + 1]) for text in named if "]" in text]
+    metrics = [parse_metric(re.split("[<>=]", text)[0]) for text in named if not text.startswith("settings.")]
     there = set(_structures(out).column_names)
     columns = [column for column in dict.fromkeys(metric.column for metric in metrics) if column in there]
     best = metrics[0].column

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from actors.files import write_atomically
 from actors.rows import Row
 from engine.errors import InputError, WorkError
-from engine.metrics import AXES, KINDS, Metric
+from engine.metrics import all_metrics
 from studies.folder import STRUCTURES
 
 SCHEMA_VERSION = 1
@@ -53,19 +53,14 @@ _COLUMNS: tuple[tuple[str, pa.DataType, str, str], ...] = (
     ("failed_wall_time_s", pa.float64(), "s", "time of the last attempt of a failed structure"),
     ("volume_sha256", pa.string(), "", "sha256 of the uint8 labels in C order (z, y, x)"),
 )
-_UNITS = {"surface_area": "1/voxel"}
 
 
 def structure_schema(phases: Sequence[str]) -> pa.Schema:
     """Schema of the structure table of a material; every field's metadata holds `unit` and `meaning`."""
     fields = [_field(*column) for column in _COLUMNS]
-    for kind in KINDS.values():
-        for phase in phases:
-            for axis in AXES if kind.takes_axis else (None,):
-                metric = Metric(kind.name, phase, axis)
-                meaning = kind.meaning + f"; phase {phase}" + (f", axis {axis}" if axis else "")
-                fields.append(_field(metric.column, pa.float64(), _UNITS.get(kind.name, ""), meaning))
-                fields.append(_field(f"{metric.column}_outcome", pa.string(), "", f"how {metric} came to be"))
+    for metric in all_metrics(phases):
+        fields.append(_field(metric.column, pa.float64(), metric.kind.unit, metric.meaning))
+        fields.append(_field(f"{metric.column}_outcome", pa.string(), "", f"how {metric} came to be"))
     return pa.schema(fields, metadata={_VERSION_KEY: str(SCHEMA_VERSION).encode()})
 
 

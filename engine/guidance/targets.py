@@ -15,7 +15,7 @@ from engine.metrics import Metric, parse_metric
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _VALUE = re.compile(rf"^({_NUMBER})\s*(?:±|\+-)\s*({_NUMBER})\s*(%?)$")
 _INTERVAL = re.compile(rf"^\[\s*({_NUMBER})\s*,\s*({_NUMBER})\s*\]$")
-_SPLIT = re.compile(r"^(.*?\])\s*(>=|<=|=)\s*(.+)$")
+_SPLIT = re.compile(r"^([a-z][a-z0-9_]*\s*(?:\[[^\[\]]*\])?)\s*(>=|<=|=)\s*(.+)$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +118,7 @@ def check_feasible(targets: Sequence[Target], phases: Sequence[str]) -> None:
     for metric, (low, _) in ranges.items():
         if metric.name != "diffusivity":
             continue
+        assert metric.phase is not None
         others = sum(fraction[0] for phase, fraction in fractions.items() if phase != metric.phase)
         bound = min(fractions[metric.phase][1], 1 - others)
         if low > bound:

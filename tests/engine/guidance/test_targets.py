@@ -27,7 +27,7 @@ def test_grammar(text, low, high):
 
 @pytest.mark.parametrize(
     "text",
-    ["fraction[pore]=0.2±0.01", "diffusivity[pore,y]>=0.1", "fraction[solid]<=0.9", "fraction[pore]=[0.1,0.25]"],
+    ["fraction[pore]=0.2±0.01", "diffusivity[pore,y]>=0.1", "fraction[solid]<=0.9", "tpb_density=[0.1,0.25]"],
 )
 def test_text_parses_back(text):
     target = parse_target(text)

@@ -1,0 +1,72 @@
+import pytest
+
+from engine.errors import InputError
+from engine.metrics import KINDS, Metric, all_metrics, parse_metric
+
+PHASES = ("pore", "ni", "ysz")
+
+
+@pytest.mark.parametrize("metric", all_metrics(PHASES))
+def test_every_metric_reads_back_from_its_text(metric: Metric) -> None:
+    assert parse_metric(str(metric), PHASES) == metric
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+def test_every_kind_says_what_it_is(kind) -> None:
+    assert kind.meaning and kind.low < kind.high
+    assert bool(kind.length_power) == kind.unit_suffix.startswith(("_voxel", "_per_voxel"))
+
+
+@pytest.mark.parametrize(
+    ("text", "metric", "column"),
+    [
+        (" fraction[ pore ]", Metric("fraction", "pore"), "fraction_pore"),
+        ("diffusivity[ni,z]", Metric("diffusivity", "ni", "z"), "diffusivity_ni_z"),
+        ("mean_chord[ni,x]", Metric("mean_chord", "ni", "x"), "mean_chord_ni_x_voxel"),
+        ("tpb_density", Metric("tpb_density"), "tpb_density_per_voxel2"),
+        (
+            "percolating_tpb_density[y]",
+            Metric("percolating_tpb_density", axis="y"),
+            "percolating_tpb_density_y_per_voxel2",
+        ),
+    ],
+)
+def test_forms_and_columns(text: str, metric: Metric, column: str) -> None:
+    assert parse_metric(text, PHASES) == metric
+    assert metric.column == column
+
+
+def test_columns_are_distinct() -> None:
+    columns = [metric.column for metric in all_metrics(PHASES)]
+    assert len(set(columns)) == len(columns)
+
+
+def test_meaning_names_phase_and_axis() -> None:
+    assert parse_metric("mean_chord[ni,x]").meaning.endswith("; phase ni, axis x")
+    assert parse_metric("percolating_tpb_density[y]").meaning.endswith("; axis y")
+
+
+def test_two_phases_have_no_triple_line() -> None:
+    assert not [metric for metric in all_metrics(PHASES[:2]) if "tpb" in metric.name]
+    with pytest.raises(InputError, match="needs 3 phases, this material has 2: pore, ni"):
+        parse_metric("tpb_density", PHASES[:2])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("fracton[pore]", "did you mean 'fraction'"),
+        ("fraction", r"expected fraction\[PHASE\]"),
+        ("fraction[]", r"expected fraction\[PHASE\]"),
+        ("diffusivity[pore]", r"expected diffusivity\[PHASE,AXIS\]"),
+        ("percolating_tpb_density", r"expected percolating_tpb_density\[AXIS\]"),
+        ("tpb_density[pore]", "expected tpb_density$"),
+        ("fraction[por]", "did you mean 'pore'"),
+        ("diffusivity[pore,w]", "must be z, y or x, not 'w'"),
+        ("fraction[pore", "expected NAME"),
+        ("0.2", "expected NAME"),
+    ],
+)
+def test_refuses(text: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        parse_metric(text, PHASES)
