@@ -1,6 +1,7 @@
 """Set-up shared by all tests: few threads, no display, no Ray of somebody else."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 for _name in ("MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
     os.environ.setdefault(_name, os.environ["OMP_NUM_THREADS"])
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # tests share cores with Ray's workers: waiting threads sleep
+# A shell that starts a job in the background makes it deaf to Ctrl-C, and everything the job starts too; the tests of
+# interrupts must not depend on how they were started.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.pop("RAY_ADDRESS", None)
