@@ -19,6 +19,7 @@ from engine.errors import InputError
 
 VOLUMES = "volumes"
 CURVES = "curves"
+PACK_PREFIX = "pack~"  # of files with many structures, made by compaction; no structure_id begins so
 
 VOLUME_SCHEMA = pa.schema(
     [
@@ -203,12 +204,11 @@ def read_volume(folder: Path, structure_id: str) -> StoredVolume:
         InputError: there is none of that name, or its file is damaged.
     """
     check_structure_id(structure_id)
-    path = folder / VOLUMES / f"{structure_id}.parquet"
-    if not path.is_file():
-        raise InputError(f"structure {structure_id}: {folder} holds no volume of that name; look into its table")
+    path = _file_of(folder, structure_id)
+    wanted = [("structure_id", "=", structure_id)]
     try:
         # Casting also refuses a file that lacks a column: it would be all null.
-        row = pq.read_table(path, schema=VOLUME_SCHEMA).cast(VOLUME_SCHEMA).to_pylist()[0]
+        row = pq.read_table(path, schema=VOLUME_SCHEMA, filters=wanted).cast(VOLUME_SCHEMA).to_pylist()[0]
     except (pa.ArrowException, ValueError, OSError, IndexError) as error:
         raise InputError(f"{path}: not a readable volume file ({error}); generate the structure again") from error
     volume = PackedVolume(
@@ -225,3 +225,18 @@ def read_volume(folder: Path, structure_id: str) -> StoredVolume:
     return StoredVolume(
         structure_id=structure_id, labels=labels, voxel_size_um=row["voxel_size_um"], sha256=row["sha256"]
     )
+
+
+def _file_of(folder: Path, structure_id: str) -> Path:
+    """The structure's own file, else the newest pack that holds it (compaction removes the one after the other)."""
+    path = folder / VOLUMES / f"{structure_id}.parquet"
+    if path.is_file():
+        return path
+    for pack in sorted((folder / VOLUMES).glob(f"{PACK_PREFIX}*.parquet"), reverse=True):
+        try:
+            ids = pq.read_table(pack, columns=["structure_id"], filters=[("structure_id", "=", structure_id)])
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{pack}: not a readable volume file ({error}); restore it") from error
+        if ids.num_rows:
+            return pack
+    raise InputError(f"structure {structure_id}: {folder} holds no volume of that name; look into its table")

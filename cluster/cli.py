@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import TyperException
 from typer.main import get_command
 
-from cluster.commands import characterize, generate, models, query, sweep, train
+from cluster.commands import characterize, compact, generate, models, query, sweep, train
 from cluster.connect import THREADS_SLEEP
 from cluster.terminal import Interrupted, say
 from engine.errors import InputError, WorkError
@@ -59,6 +59,7 @@ app.command("design")(generate.design)
 app.command("characterize")(characterize.characterize)
 app.command("sweep")(sweep.sweep)
 app.command("query")(query.query)
+app.command("compact")(compact.compact)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -111,6 +111,15 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d} h"
 
 
+def size_text(count: float) -> str:
+    """`0 B`, `512 B`, `1.4 kB`, `23 MB`: decimal units, as disks are sold and file managers show."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 9.95 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Plain text columns, numbers to the right; never cut, whatever the width of the terminal."""
     cells = [[_cell(value) for value in row] for row in rows]

@@ -102,9 +102,8 @@ def hold_study(config: StudyConfig, out: Path) -> Iterator[bool]:
         with _file_lock(out) as outermost:
             goes_on = check_folder(config, out)
             if outermost:
-                clear_leftovers(out, STRUCTURES, STUDY_FILE, OWNER)
-                owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
-                write_text(json.dumps(owner), out, OWNER)
+                clear_leftovers(out, STRUCTURES, STUDY_FILE)
+                _write_owner(out)
             try:
                 if not goes_on:
                     write_text(config.text(), out, STUDY_FILE)
@@ -114,6 +113,30 @@ def hold_study(config: StudyConfig, out: Path) -> Iterator[bool]:
                 if outermost:
                     with suppress(OSError):
                         (out / OWNER).unlink()
+
+
+@contextmanager
+def hold_folder(out: Path) -> Iterator[None]:
+    """Hold a folder of results that exists, whatever study it is of: no driver works in it meanwhile.
+
+    Raises:
+        InputError: another process works in it.
+    """
+    with _file_lock(out) as outermost:
+        if outermost:
+            _write_owner(out)
+        try:
+            yield
+        finally:
+            if outermost:
+                with suppress(OSError):
+                    (out / OWNER).unlink()
+
+
+def _write_owner(out: Path) -> None:
+    clear_leftovers(out, OWNER)
+    owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+    write_text(json.dumps(owner), out, OWNER)
 
 
 @contextmanager

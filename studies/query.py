@@ -14,6 +14,7 @@ import pyarrow as pa
 from actors.volumes import CURVE_SCHEMA, CURVES, VOLUME_SCHEMA, VOLUMES
 from engine.errors import InputError
 from engine.metrics import parse_metric
+from studies.dataset import Part, parts
 from studies.folder import JOURNAL, STRUCTURES, STUDY_FILE
 from studies.table import SINGLE_FILE, read_structures, structure_schema
 from studies.trials import trials_table
@@ -45,20 +46,29 @@ def query(out: Path, sql: str) -> pa.Table:
         InputError: the folder holds no results; the statement is no SELECT or cannot be run (with what is wrong and,
             where DuckDB knows it, the nearest valid name).
     """
-    _check_results(out)
-    with duckdb.connect(":memory:") as connection:
-        _make_views(connection, out)
-        _lock_down(connection, out)
+    check_results(out)
+    for last_try in (False, True):
         try:
-            statements = connection.extract_statements(sql)
-            if len(statements) != 1:
-                raise InputError(f"query: give one SELECT, not {len(statements)} statements")
-            if statements[0].type is not duckdb.StatementType.SELECT:
-                raise InputError("query: only SELECT is allowed here; results are never changed by a query")
-            table = connection.sql(sql).to_arrow_table()
+            table = _run(out, sql)
+            break
+        except duckdb.IOException as error:  # a compaction may have removed a file that it has replaced
+            if last_try:
+                raise InputError(f"query: {_one_line(error)}") from None
         except duckdb.Error as error:
             raise InputError(f"query: {_one_line(error)}") from None
     return table.rename_columns(_distinct(table.column_names))
+
+
+def _run(out: Path, sql: str) -> pa.Table:
+    with duckdb.connect(":memory:") as connection:
+        _make_views(connection, out)
+        _lock_down(connection, out)
+        statements = connection.extract_statements(sql)
+        if len(statements) != 1:
+            raise InputError(f"query: give one SELECT, not {len(statements)} statements")
+        if statements[0].type is not duckdb.StatementType.SELECT:
+            raise InputError("query: only SELECT is allowed here; results are never changed by a query")
+        return connection.sql(sql).to_arrow_table()
 
 
 def schema(out: Path) -> list[tuple[str, str, str, str, str]]:
@@ -67,7 +77,7 @@ def schema(out: Path) -> list[tuple[str, str, str, str, str]]:
     Raises:
         InputError: the folder holds no results.
     """
-    _check_results(out)
+    check_results(out)
     rows = []
     for view, fields in zip(
         VIEWS, (_structures(out).schema, CURVE_SCHEMA, VOLUME_SCHEMA, trials_table(out).schema), strict=True
@@ -116,7 +126,8 @@ def _document(out: Path) -> dict[str, Any]:
     return read_yaml(text, str(out / STUDY_FILE))
 
 
-def _check_results(out: Path) -> None:
+def check_results(out: Path) -> None:
+    """Raises InputError where `out` is no folder of results."""
     if not out.is_dir():
         raise InputError(f"{out}: no such folder; give the --out folder of a sweep, reconstruct or design")
     if not any((out / name).exists() for name in (STUDY_FILE, JOURNAL, STRUCTURES, SINGLE_FILE)):
@@ -127,15 +138,35 @@ def _make_views(connection: duckdb.DuckDBPyConnection, out: Path) -> None:
     """Structures and trials are small and read here; curves and volumes stay on disk and are read as needed."""
     tables = {"structures": _structures(out), "trials": trials_table(out)}
     for name, empty in ((CURVES, CURVE_SCHEMA), (VOLUMES, VOLUME_SCHEMA)):
-        files = sorted(str(path.resolve()) for path in (out / name).glob("*.parquet") if not path.name.startswith("."))
-        if files:
-            # union_by_name: files of different versions may have different columns
-            relation = connection.read_parquet(files, union_by_name=True, hive_partitioning=False)
-            relation.create_view(name)
+        found = parts(out, name)
+        if found:
+            _make_view(connection, name, found)
         else:
             tables[name] = empty.empty_table()
     for name, table in tables.items():
         connection.register(name, table)
+
+
+def _make_view(connection: duckdb.DuckDBPyConnection, name: str, found: list[Part]) -> None:
+    """The rows that count; those that a later file holds too are left out."""
+    hidden = [(str(part.path.resolve()), structure) for part in found for structure in sorted(part.hidden)]
+    # union_by_name: files of different versions may have different columns
+    relation = connection.read_parquet(
+        [str(part.path.resolve()) for part in found],
+        union_by_name=True,
+        hive_partitioning=False,
+        filename=bool(hidden),
+    )
+    if not hidden:
+        relation.create_view(name)
+        return
+    files, structures = zip(*hidden, strict=True)
+    connection.register(f"_hidden_{name}", pa.table({"filename": files, "structure_id": structures}))
+    relation.create_view(f"_all_{name}")
+    connection.execute(
+        f"CREATE VIEW {name} AS SELECT * EXCLUDE filename FROM _all_{name} ANTI JOIN _hidden_{name} "
+        "USING (filename, structure_id)"
+    )
 
 
 def _structures(out: Path) -> pa.Table:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from actors.files import write_atomically
 from actors.rows import Row
 from engine.errors import InputError, WorkError
 from engine.metrics import all_metrics
+from studies.dataset import list_files, open_parquet
 from studies.folder import STRUCTURES
 
 SCHEMA_VERSION = 1
@@ -105,7 +105,7 @@ def append_rows(out: Path, rows: Sequence[Row], phases: Sequence[str]) -> Path:
 
 def structure_files(out: Path) -> list[Path]:
     """The files that hold the rows of a folder, oldest first."""
-    files = sorted(path for path in (out / STRUCTURES).glob("*.parquet") if not path.name.startswith("."))
+    files = list_files(out / STRUCTURES)
     single = out / SINGLE_FILE
     return [single, *files] if single.is_file() else files
 
@@ -116,10 +116,15 @@ def read_structures(out: Path) -> pa.Table:
     Raises:
         InputError: the folder holds no structures, or a file of it cannot be read.
     """
-    files = structure_files(out)
-    if not files and not (out / STRUCTURES).is_dir():
+    if not (out / SINGLE_FILE).is_file() and not (out / STRUCTURES).is_dir():
         raise InputError(f"{out}: holds no structures; give the --out folder of a sweep, reconstruct or design")
-    return unify(_read(path) for path in files)
+    for last_try in (False, False, True):
+        try:
+            return unify(_read(path) for path in structure_files(out))
+        except WorkError:  # a compaction removed a file that it has replaced
+            if last_try:
+                raise
+    raise AssertionError("the last try returns or raises")
 
 
 def unify(tables: Iterable[pa.Table]) -> pa.Table:
@@ -144,13 +149,8 @@ def rows_of_trials(table: pa.Table, trials: Sequence[int]) -> list[Row]:
 
 
 def _read(path: Path) -> pa.Table:
-    try:
-        table = pq.read_table(path, partitioning=None)
-    except FileNotFoundError:
-        raise WorkError(f"{path}: was removed while it was read; give the same command again") from None
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: cannot be read as a table ({reason}); restore it or move it away") from None
+    with open_parquet(path) as file:
+        table = file.read()
     if "structure_id" not in table.column_names:
         raise InputError(f"{path}: is no structure table (it has no column structure_id); move it away")
     return table

@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from cluster.terminal import Interrupted, duration, kept_on_interrupt, phase, table
+from cluster.terminal import Interrupted, duration, kept_on_interrupt, phase, size_text, table
 
 
 def test_table_keeps_every_character_and_puts_numbers_to_the_right() -> None:
@@ -64,3 +64,11 @@ def test_kept_on_interrupt_says_what_is_kept() -> None:
     assert caught.value.kept == "ten rows"
     with pytest.raises(ValueError), kept_on_interrupt("ten rows"):
         raise ValueError
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (9_960, "10 kB"), (23_400_000, "23 MB"), (5e12, "5.0 TB")],
+)
+def test_sizes_are_for_people(count: float, text: str) -> None:
+    assert size_text(count) == text
