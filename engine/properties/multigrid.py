@@ -33,7 +33,9 @@ STIFFNESS = 0.5
 
 
 class Multigrid:
-    """Approximate inverse of a stencil by one V-cycle. Linear, symmetric, positive definite."""
+    """Approximate inverse of a stencil by one V-cycle. Linear, symmetric, positive definite.
+
+    Every voxel that conducts must be joined to a fixed potential."""
 
     def __init__(self, stencil: Stencil) -> None:
         self._levels = [stencil]
@@ -73,7 +75,17 @@ def coarsen(fine: Stencil) -> Stencil:
         faces.append((coarse * scale).reshape(members, -1))
     # a sink sits on a face across X: that axis alone decides about its length
     sink = _restrict(fine.sink, fine.shape) * (STIFFNESS if fine.shape[0] > 1 else 1.0)
-    return make_stencil(coarse_shape(fine.shape), (faces[0], faces[1], faces[2]), sink)
+    shape = coarse_shape(fine.shape)
+    wraps: list[Tensor | None] = []
+    for axis, wrap in enumerate(fine.wraps, start=1):
+        if wrap is None or shape[axis] == 1:  # a cell that meets itself passes nothing
+            wraps.append(None)
+            continue
+        coarse = wrap.unsqueeze(axis + 1)
+        for other in {0, 1, 2} - {axis}:
+            coarse = _pair_sum(coarse, other)
+        wraps.append((coarse * STIFFNESS).squeeze(axis + 1))
+    return make_stencil(shape, (faces[0], faces[1], faces[2]), sink, (wraps[0], wraps[1]))
 
 
 def coarse_shape(shape: tuple[int, int, int]) -> tuple[int, int, int]:

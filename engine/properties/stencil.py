@@ -10,12 +10,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+Wraps = tuple[Tensor | None, Tensor | None]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stencil:
     """A symmetric operator A v = diagonal * v - sum over the six neighbours of conductance * v_neighbour.
 
-    Row ends need no special case: the conductance stored there is 0, so a neighbour is a shift of the flat array.
+    Row ends need no special case: the conductance stored there is 0, so a neighbour is a shift of the flat array. Faces
+    through which a periodic volume meets itself are kept apart, in `wraps`.
     """
 
     shape: tuple[int, int, int]
@@ -26,6 +29,8 @@ class Stencil:
     """[B, N]: conductance from a voxel to fixed potentials."""
     diagonal: Tensor
     """[B, N]: sum of all conductances of a voxel."""
+    wraps: Wraps = (None, None)
+    """[B, X, Z] and [B, X, Y]: conductance between the last and the first voxel along Y and Z; None where sealed."""
 
     @property
     def strides(self) -> tuple[int, int, int]:
@@ -43,6 +48,7 @@ class Stencil:
         for face, stride in self.couplings():
             out[:, :-stride].addcmul_(face, v[:, stride:])
             out[:, stride:].addcmul_(face, v[:, :-stride])
+        self._add_wraps(v, out, 1)
         return out
 
     def apply(self, v: Tensor, out: Tensor | None = None) -> Tensor:
@@ -51,7 +57,29 @@ class Stencil:
         for face, stride in self.couplings():
             out[:, :-stride].addcmul_(face, v[:, stride:], value=-1)
             out[:, stride:].addcmul_(face, v[:, :-stride], value=-1)
+        self._add_wraps(v, out, -1)
         return out
+
+    def ends(self, v: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """(conductance, v in the first voxels, v in the last ones) of every axis that wraps; views of v [B, N]."""
+        grid = v.view(-1, *self.shape)
+        pairs = enumerate(self.wraps, start=2)
+        return [(wrap, grid.select(axis, 0), grid.select(axis, -1)) for axis, wrap in pairs if wrap is not None]
+
+    def _add_wraps(self, v: Tensor, out: Tensor, sign: int) -> None:
+        for (wrap, first, last), (_, out_first, out_last) in zip(self.ends(v), self.ends(out), strict=True):
+            out_first.addcmul_(wrap, last, value=sign)
+            out_last.addcmul_(wrap, first, value=sign)
+
+    def select(self, members: Tensor) -> Stencil:
+        """The stencil of some of the members, by index."""
+        return Stencil(
+            shape=self.shape,
+            faces=(self.faces[0][members], self.faces[1][members], self.faces[2][members]),
+            sink=self.sink[members],
+            diagonal=self.diagonal[members],
+            wraps=(_select(self.wraps[0], members), _select(self.wraps[1], members)),
+        )
 
     def dense(self) -> Tensor:
         """The operator as a matrix [B, N, N]; voxels without any conductance get a 1 on the diagonal."""
@@ -61,92 +89,26 @@ class Stencil:
             row = torch.arange(count - stride, device=face.device)
             matrix[:, row, row + stride] -= face
             matrix[:, row + stride, row] -= face
+        for wrap, first, last in self.ends(torch.arange(count, device=self.diagonal.device)[None]):
+            i, j = first.flatten(), last.flatten()
+            matrix[:, i, j] -= wrap.flatten(1)
+            matrix[:, j, i] -= wrap.flatten(1)
         return matrix
 
 
-def make_stencil(shape: tuple[int, int, int], faces: tuple[Tensor, Tensor, Tensor], sink: Tensor) -> Stencil:
-    """Assemble the diagonal of a stencil from its conductances ([B, N] each)."""
-    stencil = Stencil(shape=shape, faces=faces, sink=sink, diagonal=sink.clone())
+def make_stencil(
+    shape: tuple[int, int, int], faces: tuple[Tensor, Tensor, Tensor], sink: Tensor, wraps: Wraps = (None, None)
+) -> Stencil:
+    """Assemble the diagonal of a stencil from its conductances."""
+    stencil = Stencil(shape=shape, faces=faces, sink=sink, diagonal=sink.clone(), wraps=wraps)
     for face, stride in stencil.couplings():
         stencil.diagonal[:, :-stride] += face
         stencil.diagonal[:, stride:] += face
+    for wrap, first, last in stencil.ends(stencil.diagonal):
+        first += wrap
+        last += wrap
     return stencil
 
 
-@dataclass(frozen=True, kw_only=True)
-class Conductor:
-    """A voxel conductor between two fixed potentials: 0 half a voxel before the first layer, 1 behind the last.
-
-    Faces between voxels of conductivity a and b conduct g = 2ab / (a + b) (two half voxels in series), a face to a
-    fixed potential conducts 2a; all other outer faces are sealed. Lengths are in voxels. This is the discretisation
-    of TauFactor (Kench, Squires and Cooper, 2023).
-    """
-
-    stencil: Stencil
-    half_resistance: Tensor
-    """[B, N]: 1 / (2 sigma), resistance from the centre of a voxel to one of its faces; inf in an insulator."""
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return self.stencil.shape
-
-    @property
-    def layer(self) -> int:
-        """Voxels of one layer across the flux."""
-        return self.shape[1] * self.shape[2]
-
-    def source(self) -> Tensor:
-        """Right-hand side [B, N]: the conductance to the fixed potential 1."""
-        right = torch.zeros_like(self.half_resistance)
-        right[:, -self.layer :] = 1 / self.half_resistance[:, -self.layer :]
-        return right
-
-    def power(self, u: Tensor) -> Tensor:
-        """Dissipated power [B] of the potential u [B, N]; equals the current between the fixed potentials at the
-        solution and exceeds it for every other u (Dirichlet's principle), by the squared energy norm of the error."""
-        first, last = slice(None, self.layer), slice(-self.layer, None)
-        total = (u[:, first].square() / self.half_resistance[:, first]).sum(1)
-        total += ((1 - u[:, last]).square() / self.half_resistance[:, last]).sum(1)
-        for face, stride in self.stencil.couplings():
-            total += torch.linalg.vecdot(face, (u[:, stride:] - u[:, :-stride]).square_())
-        return total
-
-    def power_gradient(self, u: Tensor) -> Tensor:
-        """Derivative [B, N] of the power by each voxel's conductivity, at the solution u [B, N].
-
-        At the solution the derivative by u vanishes, so what is left is sum over the faces of dg/dsigma (du)^2. With
-        the flux q = g du and dg/dsigma = 2 (g r)^2, r the half resistance, that is 2 r^2 times the sum of q^2.
-        """
-        first, last = slice(None, self.layer), slice(-self.layer, None)
-        total = torch.zeros_like(u)
-        total[:, first] += (u[:, first] / self.half_resistance[:, first]).square_()
-        total[:, last] += ((1 - u[:, last]) / self.half_resistance[:, last]).square_()
-        for face, stride in self.stencil.couplings():
-            flux_squared = (u[:, stride:] - u[:, :-stride]).mul_(face).square_()
-            total[:, :-stride] += flux_squared
-            total[:, stride:] += flux_squared
-        return total.mul_(self.half_resistance).mul_(self.half_resistance).mul_(2)
-
-
-def make_conductor(conductivity: Tensor) -> Conductor:
-    """Discretise a conductivity [B, X, Y, Z] (>= 0, flux along X)."""
-    members, *sizes = conductivity.shape
-    shape = (sizes[0], sizes[1], sizes[2])
-    strides = (shape[1] * shape[2], shape[2], 1)
-    resistance = (0.5 / conductivity).reshape(members, -1)  # inf where insulating, so that its faces come out as 0
-    faces = []
-    for axis, (stride, size) in enumerate(zip(strides, shape, strict=True)):
-        face = torch.zeros_like(resistance)
-        if size > 1:
-            torch.add(resistance[:, :-stride], resistance[:, stride:], out=face[:, :-stride])
-            face[:, :-stride].reciprocal_()
-            face.view(members, *shape).select(axis + 1, -1).zero_()
-        faces.append(face)
-    sink = torch.zeros_like(resistance)
-    layer = strides[0]
-    sink[:, :layer] += 1 / resistance[:, :layer]
-    sink[:, -layer:] += 1 / resistance[:, -layer:]
-    return Conductor(
-        stencil=make_stencil(shape, (faces[0], faces[1], faces[2]), sink),
-        half_resistance=resistance,
-    )
+def _select(wrap: Tensor | None, members: Tensor) -> Tensor | None:
+    return None if wrap is None else wrap[members]

@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+
+from engine.descriptors.connectivity import spanning_mask
+from engine.properties.reach import Reach, reach
+from tests import structures
+
+
+def test_every_kind_of_cluster_is_told_apart() -> None:
+    volume = np.zeros((5, 9, 3), bool)
+    volume[:, 0, 1] = volume[:2, 2, 1] = volume[3:, 4, 1] = volume[2, 6, 1] = True
+    kinds = reach(volume, periodic=False)[:, :, 1]
+    assert (kinds[:, 0] == Reach.SPANNING).all()
+    assert (kinds[:2, 2] == Reach.FIRST).all() and (kinds[3:, 4] == Reach.LAST).all()
+    assert kinds[2, 6] == Reach.FLOATING and (kinds == Reach.INSULATOR).sum() == 45 - 10
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_spanning_voxels_are_those_of_the_descriptor(seed: int) -> None:
+    phase = structures.level_cut((12, 10, 14), 0.25, 1.0, seed).astype(bool)
+    assert np.array_equal(reach(phase, periodic=False) == Reach.SPANNING, spanning_mask(phase, 0))
+
+
+@pytest.mark.parametrize("axis", (1, 2))
+def test_a_path_may_leave_through_a_side_and_come_back_through_the_other(axis: int) -> None:
+    volume = np.zeros((4, 6, 6), bool)
+    turned = np.moveaxis(volume, axis, 1)
+    turned[:2, 0, 3] = turned[1:, 5, 3] = True
+    assert (reach(volume, periodic=False)[volume] != Reach.SPANNING).all()
+    assert (reach(volume, periodic=True)[volume] == Reach.SPANNING).all()
+
+
+def test_sides_do_not_join_along_the_flux() -> None:
+    volume = np.zeros((4, 3, 3), bool)
+    volume[0], volume[3] = True, True
+    assert set(np.unique(reach(volume, periodic=True))) == {Reach.INSULATOR, Reach.FIRST, Reach.LAST}
