@@ -1,14 +1,19 @@
-"""The output folder of `reconstruct` and `design`: `<structure_id>.tif` files and `structures.parquet`."""
+"""The output folder of `reconstruct` and `design`: volumes (`<structure_id>.tif`, ...) and `structures.parquet`."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import InputError
 from engine.guidance.targets import Target
+from engine.metrics import Metric
 from engine.request import Request, Settings, structure_id, structure_seed
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from actors.rows import Row
     from engine.design import Generated, Measurement
     from engine.models.bundle import Card
@@ -57,7 +62,7 @@ class StructureSet:
         )
 
     def finished(self) -> "dict[str, Row]":
-        """Rows of structures that are in the folder already, by id. Writes nothing.
+        """Rows of structures that are in the folder already, by id, with or without their volumes. Writes nothing.
 
         Raises:
             InputError: the folder holds something else.
@@ -77,10 +82,37 @@ class StructureSet:
                 "name another folder"
             )
         for name in names:
-            if name != SINGLE_FILE and name.partition(".")[0] not in known:
+            if name != SINGLE_FILE and re.split(r"[._]", name)[0] not in known:
                 raise InputError(f"--out {self.out}: holds something else ('{name}'); name a new or empty folder")
-        by_name = {str(row["structure_id"]): row for row in rows}
-        return {name: row for name, row in by_name.items() if all(path.is_file() for path in self._files(name))}
+        return {str(row["structure_id"]): row for row in rows}
+
+    def complete(self, rows: "dict[str, Row]") -> "dict[str, Row]":
+        """Of these rows those that have their volumes in every format asked for.
+
+        A format that is missing is written from a volume of another that is there, if it is the one of the row.
+        """
+        from actors.volumes import volume_sha256
+        from engine.export.formats import export_paths
+        from engine.export.volumes import FORMATS, read_volume
+
+        found = {}
+        for name, row in rows.items():
+            phases = self._phases(row)
+            missing = [each for each in self.formats if not all(p.is_file() for p in self._files(row, each))]
+            for kept in FORMATS if missing else ():
+                [path] = export_paths(self.out, name, kept, phases)
+                try:
+                    labels = read_volume(path).labels
+                except InputError:
+                    continue  # not there, or damaged
+                if volume_sha256(labels) == row["volume_sha256"]:
+                    for each in missing:
+                        self._export(labels, row, each)
+                    missing = []
+                    break
+            if not missing:
+                found[name] = row
+        return found
 
     def write(
         self, batch: "Sequence[tuple[Generated, Measurement, DesignOutcome]]", *, device: str, code_version: str
@@ -88,29 +120,37 @@ class StructureSet:
         """Write the volumes, then their rows. Returns the rows."""
         from actors.rows import make_row
         from actors.volumes import volume_sha256
-        from engine.export.volumes import write_volume
         from studies.table import append_rows
 
         self.out.mkdir(parents=True, exist_ok=True)
         rows = []
         for generated, measurement, outcome in batch:
-            for path in self._files(generated.request.structure_id):
-                write_volume(generated.labels, path, voxel_size_um=self._card.voxel_size_um)
-            rows.append(
-                make_row(
-                    generated,
-                    measurement,
-                    self._card,
-                    outcome=outcome,
-                    device=device,
-                    code_version=code_version,
-                    volume_sha256=volume_sha256(generated.labels),
-                )
+            row = make_row(
+                generated,
+                measurement,
+                self._card,
+                outcome=outcome,
+                device=device,
+                code_version=code_version,
+                volume_sha256=volume_sha256(generated.labels),
             )
+            for each in self.formats:
+                self._export(generated.labels, row, each)
+            rows.append(row)
         append_rows(self.out, rows, self._card.phase_names)
         return rows
 
-    def _files(self, name: str) -> list[Path]:
-        from engine.export.volumes import suffix_of
+    def _export(self, labels: "NDArray[np.uint8]", row: "Row", format: str) -> None:
+        from engine.export.formats import export
 
-        return [self.out / f"{name}{suffix_of(each)}" for each in self.formats]
+        name, size_um = str(row["structure_id"]), self._card.voxel_size_um
+        export(labels, self._phases(row), self.out, name, format, voxel_size_um=size_um)
+
+    def _files(self, row: "Row", format: str) -> list[Path]:
+        from engine.export.formats import export_paths
+
+        return export_paths(self.out, str(row["structure_id"]), format, list(self._phases(row)))
+
+    def _phases(self, row: "Row") -> dict[str, int]:
+        """Label by name of the phases that the structure has."""
+        return {each.name: each.label for each in self._card.phases if row[Metric("fraction", each.name).column]}

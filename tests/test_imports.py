@@ -29,7 +29,7 @@ INSIDE_ENGINE = {  # a room below the engine may not import these other rooms of
     "sampling": {"guidance", "properties", "models"},
 }
 HEAVY = ["ray", "optuna", "pyarrow", "duckdb", "scipy", "skimage", "tifffile", "imagecodecs", "PIL", "matplotlib"]
-HEAVY += ["taufactor", "safetensors", "pydantic"]
+HEAVY += ["taufactor", "safetensors", "pydantic", "vtkmodules"]
 
 # A finder that lets the standard library, torch and numpy with what those need, and the engine through.
 BLOCKER = """

@@ -29,7 +29,9 @@ Shape = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="S", help="The only source of randomness.")]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the volumes and structures.parquet.")]
-Format = Annotated[str, typer.Option("--format", metavar="tiff,npy", help="File formats of the volumes.")]
+Format = Annotated[
+    str, typer.Option("--format", metavar="tiff,npy,...", help="Files of the volumes: tiff, npy, vti, stl, inp.")
+]
 Sampler = Annotated[
     str, typer.Option("--sampler", metavar="NAME", help="spectral, or mpdd (the published multi-plane procedure).")
 ]
@@ -58,7 +60,7 @@ def reconstruct(
     \b
     Examples:
       mesoforge reconstruct --model berea --count 4 --size 64 --seed 1 --out volumes
-      mesoforge reconstruct --model my_bundle --shape 64,96,96 --seed 1 --out slabs --format tiff,npy
+      mesoforge reconstruct --model my_bundle --shape 64,96,96 --seed 1 --out slabs --format tiff,vti,stl
     """
     card, structures = _prepare(model, out, count, size, shape, seed, format, sampler, steps, eta, targets=[])
     rows = _run(card, structures)
@@ -131,7 +133,7 @@ def _prepare(
 ) -> "tuple[Card, StructureSet]":
     """Everything that can be wrong with the input is found here, before anything is loaded or written."""
     from engine.design import check_request
-    from engine.export.volumes import known_format
+    from engine.export.formats import known_format
     from engine.models.bundle import read_card
 
     card = read_card(model)
@@ -166,7 +168,7 @@ def _shape(size: int | None, shape: str | None) -> tuple[int, int, int]:
 
 def _run(card: "Card", structures: StructureSet) -> "list[Row]":
     """Make what is missing, in batches; returns the rows of all, in order."""
-    finished = structures.finished()
+    finished = structures.complete(structures.finished())
     requests = [structures.request(number) for number in range(structures.count)]
     missing = [request for request in requests if request.structure_id not in finished]
     if missing:

@@ -1,4 +1,4 @@
-"""Volumes as files for other tools: written whole or not at all, and read back."""
+"""Labelled volumes as TIFF and NPY files: written whole or not at all, and read back."""
 
 import math
 import os
@@ -47,38 +47,23 @@ def write_volume(
         WorkError: the file could not be written (disk full, no permission).
     """
     target = Path(path)
-    chosen = FORMATS[known_format(format if format is not None else _format_of(target))]
+    chosen = FORMATS[_known_format(format if format is not None else _format_of(target))]
     if target.suffix.lower() not in chosen.suffixes:
         raise InputError(f"{target}: a file of format {format} must end in {' or '.join(chosen.suffixes)}; rename it")
-    volume = _checked_labels(labels)
-    if voxel_size_um is not None and not (math.isfinite(voxel_size_um) and voxel_size_um > 0):
-        raise InputError(f"voxel size: must be a positive length in micrometres, not {voxel_size_um}")
+    volume = checked_labels(labels)
+    checked_voxel_size(voxel_size_um)
     if not target.parent.is_dir():
         raise InputError(f"{target}: the folder {target.parent} does not exist; make it first")
-    _replace_whole(target, lambda stream: chosen.write(stream, volume, voxel_size_um))
-    return target
+    return replace_whole(target, lambda stream: chosen.write(stream, volume, voxel_size_um))
 
 
-def known_format(name: str) -> str:
-    """The name itself if it is a format of this module.
-
-    Raises:
-        InputError: listing the formats there are.
-    """
+def _known_format(name: str) -> str:
+    """The name itself if it is a format of this module."""
     if name not in FORMATS:
         raise InputError(
             f"format '{name}': cannot be written{nearest(name, list(FORMATS))}; formats: {', '.join(FORMATS)}"
         )
     return name
-
-
-def suffix_of(format: str) -> str:
-    """File name ending of a format: `.tif` for `tiff`.
-
-    Raises:
-        InputError: unknown format.
-    """
-    return FORMATS[known_format(format)].suffixes[0]
 
 
 def read_volume(path: str | Path) -> Volume:
@@ -118,12 +103,20 @@ def _format_of(path: Path) -> str:
     raise InputError(f"{path}: no volume format ends in '{path.suffix}'; endings: {endings}")
 
 
-def _checked_labels(labels: NDArray[Any]) -> NDArray[np.uint8]:
+def checked_labels(labels: NDArray[Any]) -> NDArray[np.uint8]:
+    """The labels as a contiguous volume; raises InputError where they are none."""
     if labels.ndim != 3 or labels.size == 0:
         raise InputError(f"labels: must be a volume (z, y, x) that is not empty, not {side_text(labels.shape)}")
     if labels.dtype.kind not in "bui" or labels.min() < 0 or labels.max() > 255:
         raise InputError(f"labels: must be integers within 0..255, not {labels.dtype} beyond that; renumber them")
     return np.ascontiguousarray(labels, dtype=np.uint8)
+
+
+def checked_voxel_size(voxel_size_um: float | None) -> float | None:
+    """The size itself; raises InputError where it is no positive length."""
+    if voxel_size_um is not None and not (math.isfinite(voxel_size_um) and voxel_size_um > 0):
+        raise InputError(f"voxel size: must be a positive length in micrometres, not {voxel_size_um}")
+    return voxel_size_um
 
 
 def _write_tiff(stream: BinaryIO, labels: NDArray[np.uint8], voxel_size_um: float | None) -> None:
@@ -156,8 +149,12 @@ FORMATS: dict[str, Format] = {
 }
 
 
-def _replace_whole(target: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Write beside the target, flush to disk, then rename over it: a reader sees the old file or the new one."""
+def replace_whole(target: Path, write: Callable[[BinaryIO], None]) -> Path:
+    """Write beside the target, flush to disk, then rename over it: a reader sees the old file or the new one.
+
+    Raises:
+        WorkError: the file could not be written; what was there stays.
+    """
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as stream:
@@ -170,6 +167,7 @@ def _replace_whole(target: Path, write: Callable[[BinaryIO], None]) -> None:
             os.fsync(folder)  # makes the new name durable
         finally:
             os.close(folder)
+        return target
     except OSError as error:
         raise WorkError(
             f"{target}: could not be written ({error.strerror or error}); free space or choose another folder"

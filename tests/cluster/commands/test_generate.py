@@ -64,6 +64,34 @@ def test_the_same_command_makes_only_what_is_missing(call: Call, untrained: Path
     assert read_structures(Path("out")).num_rows == 3 == len(list(Path("out").glob("*.tif")))
 
 
+def test_another_format_is_written_from_the_volume_that_is_there(
+    call: Call, untrained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import engine.design
+
+    command = ("reconstruct", "--model", untrained, "--size", 32, "--out", "out")
+    call(*command)
+    rows = read_structures(Path("out")).to_pylist()
+    with monkeypatch.context() as nothing:
+        nothing.setattr(engine.design, "generate", None)
+        called = call(*command, "--format", "npy,vti,stl")
+        assert called.status == 0, called.stderr
+    ends = {".tif", ".npy", ".vti", "_pore.stl", "_solid.stl"}
+    files = {path.name for path in Path("out").iterdir() if not path.name.startswith(".")}
+    assert files == {f"{row['structure_id']}{end}" for row in rows for end in ends} | {"structures.parquet"}
+    for row in rows:
+        name = f"out/{row['structure_id']}"
+        np.testing.assert_array_equal(read_volume(f"{name}.npy").labels, read_volume(f"{name}.tif").labels)
+
+    damaged = Path(f"out/{rows[0]['structure_id']}.tif")
+    kept = damaged.read_bytes()
+    for end in (".npy", ".vti"):
+        damaged.with_suffix(end).unlink()
+    damaged.write_bytes(kept[: len(kept) // 2])
+    assert call(*command, "--format", "vti").status == 0  # nothing to write it from: generated again
+    assert damaged.with_suffix(".vti").is_file()
+
+
 def test_design_counts_what_was_attained(call: Call, untrained: Path) -> None:
     target = ("--target", "fraction[pore]=0.5+-0.3", "--target", "fraction[solid]>=0.1")
     called = call("design", "--model", untrained, *target, *TWO, "--out", "out")
@@ -107,7 +135,7 @@ def test_an_interrupt_says_what_is_kept(call: Call, untrained: Path, monkeypatch
         (["--size", "0"], ["0"]),
         (["--count", "0"], ["--count 0"]),
         (["--seed", "-1"], ["seed", "-1"]),
-        (["--format", "stl"], ["stl", "tiff"]),
+        (["--format", "obj"], ["stl", "tiff"]),
         (["--sampler", "spectrl"], ["spectrl", "spectral"]),
         (["--steps", "0"], ["steps", "0"]),
         (["--eta", "2"], ["eta", "2"]),
