@@ -11,11 +11,7 @@ import typer
 from typer.exceptions import TyperException
 from typer.main import get_command
 
-<<<<<<< Updated upstream
-from cluster.commands import characterize, compact, generate, models, query, sweep, train
-=======
-from cluster.commands import characterize, export, generate, models, query, sweep, train
->>>>>>> Stashed changes
+from cluster.commands import characterize, compact, export, generate, models, query, sweep, train
 from cluster.connect import THREADS_SLEEP
 from cluster.terminal import Interrupted, say
 from engine.errors import InputError, WorkError
@@ -63,11 +59,8 @@ app.command("design")(generate.design)
 app.command("characterize")(characterize.characterize)
 app.command("sweep")(sweep.sweep)
 app.command("query")(query.query)
-<<<<<<< Updated upstream
 app.command("compact")(compact.compact)
-=======
 app.command("export")(export.export)
->>>>>>> Stashed changes
 
 
 def run(arguments: Sequence[str]) -> int:
