@@ -25,11 +25,13 @@ def volume_fractions(labels: NDArray[Any], phase_labels: Sequence[int], *, space
         fractions [..., K], dimensionless. They sum to 1 where every voxel carries one of the labels.
 
     Raises:
-        InputError: fewer axes than `space_dims`, or no voxel.
+        InputError: fewer axes than `space_dims`, no voxel, or labels that are no integers.
     """
     labels = np.asarray(labels)
     if labels.ndim < space_dims or labels.size == 0:
         raise InputError(f"labels: need at least {space_dims} axes and one voxel, got shape {labels.shape}")
+    if labels.dtype.kind not in "bui":
+        raise InputError(f"labels: must be integers, one per phase, not {labels.dtype}")
     space = tuple(range(labels.ndim - space_dims, labels.ndim))
     return np.stack([np.mean(labels == label, axis=space, dtype=np.float64) for label in phase_labels], axis=-1)
 

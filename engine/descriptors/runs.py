@@ -17,27 +17,31 @@ class Runs:
     whole: NDArray[np.int64]
     """[items, n + 1] runs with an interface at both ends."""
     cut: NDArray[np.int64]
-    """[items, n + 1] runs that touch the border of the volume."""
+    """[items, n + 1] runs that touch the border of the volume; in a periodic one the lines without an end."""
     lines: int
     """Number of lines along the axis in one item."""
 
 
-def run_lengths(mask: NDArray[np.bool_], axis: int) -> Runs:
+def run_lengths(mask: NDArray[np.bool_], axis: int, *, periodic: bool = False) -> Runs:
     """Count the maximal runs of True along one axis.
 
     Args:
         mask: [items, *space].
         axis: the axis of space to walk along, 0 for the first.
+        periodic: a run goes on at the other end of its line; then only a line that is all phase is cut.
     """
     items, n = mask.shape[0], mask.shape[axis + 1]
     along = np.moveaxis(mask, axis + 1, -1).reshape(-1, n)
+    if periodic:  # turn every line so that it begins outside the phase: no run crosses its ends
+        outside = along.argmin(axis=1)
+        along = np.take_along_axis(along, (outside[:, None] + np.arange(n)) % n, axis=1)
     padded = np.zeros((len(along), n + 2), dtype=np.bool_)  # a False at both ends of every line closes its runs
     padded[:, 1:-1] = along
     flat = padded.ravel()
     changes = np.flatnonzero(flat[1:] != flat[:-1])  # start, end, start, end, ...
     starts, ends = changes[0::2], changes[1::2]
     lengths = ends - starts
-    touches = (starts % (n + 2) == 0) | (ends % (n + 2) == n)
+    touches = lengths == n if periodic else (starts % (n + 2) == 0) | (ends % (n + 2) == n)
     lines = len(along) // items
     slot = starts // (lines * (n + 2)) * (n + 1) + lengths  # item, length
     histograms = [np.bincount(slot[chosen], minlength=items * (n + 1)) for chosen in (~touches, touches)]

@@ -16,35 +16,39 @@ and volumes can be compared.
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from engine.descriptors.neighbours import neighbours
 from engine.descriptors.runs import as_items
 from engine.errors import InputError
 
 
-def surface_area(mask: NDArray[Any], *, space_dims: int = 3) -> NDArray[np.float64]:
+def surface_area(mask: NDArray[Any], *, space_dims: int = 3, periodic: bool = False) -> NDArray[np.float64]:
     """Specific surface area S_V = 2 P_L, mean of the axes.
 
     Args:
         mask: [..., *space], bool or 0/1; at least 2 voxels along every axis.
         space_dims: 3 for volumes, 2 for micrographs (the area of the isotropic material they cut).
+        periodic: the volume goes on beyond its border; otherwise the border is no interface.
 
     Returns:
-        area per volume [...], in 1/voxel, within [0, 2]. The border of the volume is no interface.
+        area per volume [...], in 1/voxel, within [0, 2].
 
     Raises:
         InputError: a side of one voxel, or other values than 0 and 1.
     """
-    return np.asarray(2 * crossings(mask, space_dims=space_dims).mean(axis=-1))
+    return np.asarray(2 * crossings(mask, space_dims=space_dims, periodic=periodic).mean(axis=-1))
 
 
-def crossings(mask: NDArray[Any], *, space_dims: int = 3) -> NDArray[np.float64]:
+def crossings(mask: NDArray[Any], *, space_dims: int = 3, periodic: bool = False) -> NDArray[np.float64]:
     """Interface crossings per voxel step along each axis: the share of neighbour pairs of which one is phase.
 
-    Equals 2 * (S2(0) - S2(1)) up to the border's share.
+    Equals 2 * (S2(0) - S2(1)), in a volume that is not periodic up to the border's share.
 
     Args:
-        mask: as for `surface_area`.
+        mask, space_dims, periodic: as for `surface_area`.
 
     Returns:
         [..., axes], dimensionless (per voxel), the axes in array order (z, y, x).
@@ -57,7 +61,35 @@ def crossings(mask: NDArray[Any], *, space_dims: int = 3) -> NDArray[np.float64]
         raise InputError(f"mask: interfaces need at least 2 voxels along every axis, got {items.shape[1:]}")
     per_axis = []
     for axis in range(1, space_dims + 1):
-        before, after = (items[(slice(None),) * axis + (part,)] for part in (slice(None, -1), slice(1, None)))
+        before, after = neighbours(items, axis, periodic)
         differ = (before != after).reshape(len(items), -1)
         per_axis.append(np.count_nonzero(differ, axis=1) / differ.shape[1])
     return np.stack(per_axis, axis=1).reshape(*batch, space_dims)
+
+
+def soft_surface_area(phases: Tensor, *, space_dims: int = 3, periodic: bool = False) -> Tensor:
+    """Differentiable form: the expected area where every voxel is in the phase with its own probability.
+
+    Args:
+        phases: [..., *space] within [0, 1], such as [B, K, D, H, W].
+
+    Returns:
+        [...], such as [B, K], in 1/voxel; equal to `surface_area` for zeros and ones.
+    """
+    return 2 * soft_crossings(phases, space_dims=space_dims, periodic=periodic).mean(dim=-1)
+
+
+def soft_crossings(phases: Tensor, *, space_dims: int = 3, periodic: bool = False) -> Tensor:
+    """Differentiable form of `crossings`: the chance p(1 - q) + q(1 - p) that two neighbours differ.
+
+    Args:
+        phases: as for `soft_surface_area`.
+
+    Returns:
+        [..., axes], per voxel step.
+    """
+    per_axis = []
+    for axis in range(-space_dims, 0):
+        before, after = neighbours(phases, axis, periodic)
+        per_axis.append((before + after - 2 * before * after).flatten(-space_dims).mean(dim=-1))
+    return torch.stack(per_axis, dim=-1)

@@ -55,3 +55,15 @@ def test_grey_values_are_refused_and_zero_one_accepted():
         as_items(np.array([[[0, 2]]]), 3)
     with pytest.raises(InputError, match="at least 3 axes"):
         as_items(np.ones((4, 4), dtype=bool), 3)
+
+
+def test_runs_of_a_periodic_line_go_on_at_its_other_end():
+    runs = run_lengths(line("##.#.###..#.#")[None], 0, periodic=True)
+    assert np.flatnonzero(runs.whole[0]).tolist() == [1, 3]
+    assert runs.whole[0, [1, 3]].tolist() == [2, 2]  # the last voxel joins the first two
+    assert runs.cut.sum() == 0
+
+
+def test_a_periodic_line_that_is_all_phase_has_no_end():
+    runs = run_lengths(line("####")[None], 0, periodic=True)
+    assert runs.whole.sum() == 0 and runs.cut[0].tolist() == [0, 0, 0, 0, 1]
