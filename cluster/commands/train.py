@@ -4,6 +4,7 @@ import shlex
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,25 +13,30 @@ from cluster.terminal import Bar, duration, kept_on_interrupt, phase, say
 from engine.errors import InputError
 
 if TYPE_CHECKING:
+    from engine.micrographs.doctor import Finding
     from engine.micrographs.micrograph import Micrographs
     from engine.models.presets import TrainingConfig
     from engine.models.training import TrainingProgress
+
+LINE = 110
+"""Columns of the findings of --check."""
 
 
 def train(
     context: typer.Context,
     images: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             "--images",
             metavar="PATH...",
             help="TIFF, PNG or NPY files, folders or patterns; a volume trains on its slices. May be repeated.",
         ),
-    ],
+    ] = None,
     phases: Annotated[
-        str, typer.Option("--phases", metavar="NAME,NAME", help="Names of the labels in ascending order: pore,solid.")
-    ],
-    out: Annotated[Path, typer.Option("--out", metavar="BUNDLE", help="Folder of the new bundle.")],
+        str | None,
+        typer.Option("--phases", metavar="NAME,NAME", help="Names of the labels in ascending order: pore,solid."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="BUNDLE", help="Folder of the new bundle.")] = None,
     more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
     preset: Annotated[str, typer.Option(help="Training settings: cpu or gpu.", metavar="NAME")] = "cpu",
     steps: Annotated[
@@ -56,7 +62,9 @@ def train(
     ] = "",
     source: Annotated[str, typer.Option(metavar="TEXT", help="Where the images come from, for the card.")] = "",
     licence: Annotated[str, typer.Option(metavar="TEXT", help="Licence of the images, for the card.")] = "",
-    check: Annotated[bool, typer.Option("--check", help="Read the images, print the plan, train nothing.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Examine the images and say what they are good for; train nothing.")
+    ] = False,
 ) -> None:
     """Train a bundle on labelled micrographs: autoencoder, then denoiser, then calibration.
 
@@ -66,27 +74,38 @@ def train(
     Examples:
       mesoforge train --images rock.tif --phases pore,solid --out my_bundle
       mesoforge train --images slices/*.png --phases pore,solid --segment otsu --out my_bundle --preset gpu
+      mesoforge train --check rock.tif
     """
     from engine.micrographs.read import read_micrographs
     from engine.train import check_folder
     from engine.train import train as train_bundle
     from studies.folder import check_place
 
-    check_folder(out)
-    check_place(out)
+    paths = [*(images or []), *(more or [])]
+    if not paths:
+        raise InputError("--images: no image is named; give files, folders or patterns, such as --images rock.tif")
+    if not check and (phases is None or out is None):
+        missing = "--phases" if phases is None else "--out"
+        raise InputError(f"{missing}: is needed to train (mesoforge train --check examines images without it)")
+    if out is not None:
+        check_folder(out)
+        check_place(out)
     config = _configuration(preset, steps, seed)
+    names = phases.split(",") if phases is not None else []
+    if check:
+        from engine.micrographs.doctor import diagnose
+
+        found, findings = diagnose(
+            paths, names, segment=segment, region=region, voxel_size_um=voxel_size_um, crop=config.crop
+        )
+        print("\n".join([*_plan(found, config, out), "", *_diagnosis(findings)]))
+        return
+    assert out is not None
     micrographs = read_micrographs(
-        [*images, *(more or [])],
-        phases.split(","),
-        segment=segment,
-        region=region,
-        voxel_size_um=voxel_size_um,
-        minimum=config.crop,
+        paths, names, segment=segment, region=region, voxel_size_um=voxel_size_um, minimum=config.crop
     )
     for line in _plan(micrographs, config, out):
         print(line)
-    if check:
-        return
     with kept_on_interrupt(f"a checkpoint is in {out}; give the same command again to go on"), _Stages() as stages:
         train_bundle(
             micrographs,
@@ -121,16 +140,37 @@ def _configuration(preset: str, steps: int | None, seed: int) -> "TrainingConfig
     return config
 
 
-def _plan(micrographs: "Micrographs", config: "TrainingConfig", out: Path) -> list[str]:
+def _plan(micrographs: "Micrographs", config: "TrainingConfig", out: Path | None) -> list[str]:
     shares = zip(micrographs.phases, micrographs.labels, micrographs.fractions, strict=True)
     size = "not known" if micrographs.voxel_size_um is None else f"{micrographs.voxel_size_um:g} um"
     return [
         micrographs.describe(),
         "phases: " + ", ".join(f"{name} = label {label} ({share:.4f})" for name, label, share in shares),
         f"voxel size: {size}; crops of {config.crop}x{config.crop}, batches of {config.batch}, on {config.device}",
-        f"autoencoder {config.autoencoder_steps} steps, denoiser {config.denoiser_steps} steps, seed {config.seed}, "
-        f"into {out}",
+        f"autoencoder {config.autoencoder_steps} steps, denoiser {config.denoiser_steps} steps, seed {config.seed}"
+        + (f", into {out}" if out is not None else ""),
     ]
+
+
+def _diagnosis(findings: "list[Finding]") -> list[str]:
+    """Verdict, topic and text of each finding, its remedy below, and what they come to."""
+    from engine.micrographs.doctor import Verdict
+
+    verdicts, topics = max(len(each) for each in Verdict), max(len(found.topic) for found in findings)
+    lines: list[str] = []
+    for found in findings:
+        head = f"{found.verdict:<{verdicts}}  {found.topic:<{topics}}  "
+        lines += wrap(found.text, LINE, initial_indent=head, subsequent_indent=" " * len(head))
+        if found.remedy:
+            lines += wrap(found.remedy, LINE, initial_indent=" " * len(head) + "-> ", subsequent_indent=" " * len(head))
+    counts = {verdict: sum(found.verdict is verdict for found in findings) for verdict in Verdict}
+    if counts[Verdict.POOR]:
+        end = "training would run, but do not trust its result before what is poor is mended"
+    elif counts[Verdict.CAUTION]:
+        end = "can be trained; mind the cautions when you use the bundle"
+    else:
+        end = "fit for training"
+    return [*lines, "", f"{', '.join(f'{count} {verdict}' for verdict, count in counts.items() if count)}: {end}"]
 
 
 class _Stages:

@@ -83,15 +83,18 @@ def segment(
     """
     if values.dtype == bool:
         values = values.view(np.uint8)
-    thresholds = rule.thresholds if rule.thresholds is not None else _otsu(values, phase_count, where)
+    thresholds = rule.thresholds if rule.thresholds is not None else otsu_thresholds(values, phase_count, where=where)
     indices = np.zeros(values.shape, dtype=np.uint8)
     for threshold in thresholds:
         indices += values > threshold
     return indices, thresholds
 
 
-def _otsu(values: NDArray[Any], phase_count: int, where: str) -> tuple[float, ...]:
-    """Thresholds of least variance within the phases: Otsu 1979; Liao, Chen and Chung 2001 for several."""
+def otsu_thresholds(values: NDArray[Any], phase_count: int, *, where: str = "image") -> tuple[float, ...]:
+    """Thresholds of least variance within the phases: Otsu 1979; Liao, Chen and Chung 2001 for several.
+
+    Arguments and errors as `segment`.
+    """
     from skimage.filters import threshold_multiotsu, threshold_otsu
 
     two_phases: Callable[..., Any] = threshold_otsu  # scikit-image has no types

@@ -22,6 +22,30 @@ def test_check_prints_the_plan_and_writes_nothing(call: Call, images: Path, tmp_
     assert not list((tmp_path / "cwd").iterdir())
 
 
+def test_check_needs_images_alone_and_says_what_they_are_good_for(call: Call, images: Path, tmp_path: Path) -> None:
+    called = call("train", "--check", images / "labels.npy")
+    assert called.status == 0, called.stderr
+    lines = called.stdout.splitlines()
+    assert any(line.startswith("poor     resolution     mean chords a ") for line in lines)
+    assert any(line.strip().startswith("-> ") for line in lines) and max(map(len, lines)) <= 110
+    assert lines[-1].endswith("do not trust its result before what is poor is mended")
+    assert not list((tmp_path / "cwd").iterdir())
+
+
+def test_check_of_grey_images_says_how_they_segment(call: Call, images: Path) -> None:
+    called = call("train", "--images", images / "grey.npy", "--check", "--phases", "dark,bright")
+    assert called.status == 0, called.stderr
+    assert "grey values, not labels; Otsu's rule for 2 phases" in called.stdout and "dark = label 0" in called.stdout
+
+
+def test_what_training_needs(refused: Call, images: Path) -> None:
+    given = ("train", "--images", images / "labels.npy")
+    assert "--phases: is needed" in refused(*given, "--out", "bundle")
+    assert "--out: is needed" in refused(*given, "--phases", "pore,solid")
+    assert "no image is named" in refused("train", "--check")
+    assert "smaller than the training crop" in refused("train", "--check", images / "small.npy")
+
+
 def test_a_volume_says_that_it_trains_on_its_slices(call: Call) -> None:
     np.save("volume.npy", np.random.default_rng(0).integers(0, 2, (64, 64, 64), dtype=np.uint8))
     called = call("train", "--images", "volume.npy", "--phases", "a,b", "--out", "bundle", "--check")
