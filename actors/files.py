@@ -87,10 +87,14 @@ def check_token(folder: Path, token: str, patience_s: float = TOKEN_PATIENCE_S) 
         if time.monotonic() >= deadline:
             what = "does not see it" if found is None else "sees another folder under this name"
             raise InputError(
-                f"output folder {folder}: must be on a disk that every node shares, but node {socket.gethostname()} "
-                f"{what}; choose an --out folder that is mounted on every node"
+                node_refusal(f"output folder {folder}", f"{what}; choose an --out folder that is mounted on every node")
             )
         time.sleep(0.1)
+
+
+def node_refusal(place: str, what: str) -> str:
+    """The line that refuses this node."""
+    return f"{place}: must be open to every node, but node {socket.gethostname()} {what}"
 
 
 def _read_token(folder: Path) -> str | None:

@@ -8,7 +8,11 @@ from actors.pool import PoolFullError, PoolStats
 from actors.rows import Row
 from actors.volumes import check_structure_id
 from engine.errors import InputError, WorkError
+from engine.outcomes import DesignOutcome
 from engine.request import Request
+
+TIMEOUT_ATTEMPTS = 2
+"""A request that hangs is tried once more and no oftener, whatever the cap: each try costs the whole time limit."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -36,7 +40,9 @@ class Ledger:
     failed: int = 0
     retried: int = 0
     replaced: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
     busy_s: dict[str, float] = field(default_factory=dict)
+    draining: bool = False
     closed: bool = False
     _in_flight: set[str] = field(default_factory=set)
     _results: list[Result] = field(default_factory=list)
@@ -54,7 +60,7 @@ class Ledger:
 
     def check(self) -> None:
         """Raise where the pool is closed or broken."""
-        if self.closed:
+        if self.closed or self.draining:
             raise RuntimeError("the pool is closed")
         if self.error is not None:
             raise self.error
@@ -73,16 +79,19 @@ class Ledger:
 
     def complete(self, job: Job, row: Row) -> None:
         self.done += 1
+        self.outcomes[str(row["status"])] += 1
         self._results.append(Completed(job.request.structure_id, row, job.attempt))
 
     def attempt_failed(self, job: Job, step: str, error: ErrorRecord) -> bool:
         """Count a failed attempt. True: try again; False: the request has left as a Failure."""
         job.failures[step] += 1
-        if error.retryable and job.failures[step] < self.max_attempts:
+        cap = min(TIMEOUT_ATTEMPTS, self.max_attempts) if error.timed_out else self.max_attempts
+        if error.retryable and job.failures[step] < cap:
             job.attempt += 1
             self.retried += 1
             return True
         self.failed += 1
+        self.outcomes[DesignOutcome.FAILED] += 1
         self._results.append(
             Failure(
                 structure_id=job.request.structure_id,
@@ -116,5 +125,6 @@ class Ledger:
             failed=self.failed,
             retried=self.retried,
             replaced=self.replaced,
+            outcomes=dict(self.outcomes),
             busy_s=dict(self.busy_s),
         )

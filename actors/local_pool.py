@@ -4,10 +4,11 @@ import time
 from collections import deque
 from pathlib import Path
 
+from actors.batches import take_batch
 from actors.engines import EngineFactory
-from actors.files import clear_leftovers
 from actors.ledger import Job, Ledger
 from actors.messages import ErrorRecord, Result
+from actors.places import Folder
 from actors.pool import Pool, PoolStats
 from actors.volumes import CURVES, VOLUMES
 from actors.workers import Designed, DesignWorker, StoreWorker, certify
@@ -22,12 +23,21 @@ class LocalPool(Pool):
         engine_factory: called once, here; its InputError (no such bundle) comes through.
         out: study folder; touched by the first `submit`, made where missing.
         batch_size: most requests generated at once.
+        structure_timeout_s: a structure that takes longer is ended and fails; None: no limit. Holds where `wait` is
+            called in the main thread, for what returns to Python now and then.
         max_attempts: tries per request and step (design, certify, store) before it comes back as a Failure.
         code_version: stored in every row.
     """
 
     def __init__(
-        self, engine_factory: EngineFactory, out: Path, *, batch_size: int, max_attempts: int = 3, code_version: str
+        self,
+        engine_factory: EngineFactory,
+        out: Path,
+        *,
+        batch_size: int,
+        structure_timeout_s: float | None = None,
+        max_attempts: int = 3,
+        code_version: str,
     ) -> None:
         self._ledger = Ledger(slots=2 * batch_size, max_attempts=max_attempts)
         self._batch_size = batch_size
@@ -35,13 +45,14 @@ class LocalPool(Pool):
         self._engine = engine_factory()
         self._out = out
         self._started = False
-        self._design = DesignWorker(self._engine)
+        self._timeout_s = structure_timeout_s
+        self._design = DesignWorker(self._engine, structure_timeout_s)
         self._store = StoreWorker(out, code_version)
 
     def submit(self, request: Request) -> None:
         job = self._ledger.admit(request)
         if not self._started:
-            clear_leftovers(self._out, VOLUMES, CURVES)
+            Folder(self._out).clear_leftovers(VOLUMES, CURVES)
             self._started = True
         self._queue.append(job)
 
@@ -68,12 +79,17 @@ class LocalPool(Pool):
             self._ledger.check()
         return self._ledger.take()
 
+    def drain(self, timeout_s: float) -> list[Result]:
+        self._queue.clear()
+        self._ledger.draining = True
+        return self._ledger.take()
+
     def close(self) -> None:
         self._queue.clear()
         self._ledger.close()
 
     def _run_batch(self) -> None:
-        batch = [self._queue.popleft() for _ in range(min(self._batch_size, len(self._queue)))]
+        batch = take_batch(self._queue, self._batch_size, self._design.limits)
         with _Clock(self._ledger, "design-0"):
             designs = self._design.design([job.request for job in batch])
         for job, designed in zip(batch, designs, strict=True):
@@ -90,7 +106,7 @@ class LocalPool(Pool):
     def _finish(self, job: Job, designed: Designed) -> tuple[str, ErrorRecord | None]:
         """Measure and store one structure; returns the last step taken, and the error where it failed."""
         with _Clock(self._ledger, "property-0"):
-            certified = certify(self._engine, designed)
+            certified = certify(self._engine, designed, self._timeout_s)
         if isinstance(certified, ErrorRecord):
             return "certify", certified
         with _Clock(self._ledger, "writer-0"):

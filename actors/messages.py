@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from engine.errors import InputError
 
 
+class CallTimeoutError(RuntimeError):
+    """A call took longer than its structures may."""
+
+
 @dataclass(frozen=True)
 class Completed:
     """A structure that was generated, measured and stored. Its volume and curves files are durable."""
@@ -53,6 +57,8 @@ class ErrorRecord:
     """The process may be unusable from here on (out of memory, CUDA error): replace it."""
     out_of_memory: bool = False
     """A smaller batch may fit."""
+    timed_out: bool = False
+    """It took longer than a structure may."""
     fatal: bool = False
     """No request can be finished (the disk is full): stop the pool."""
 
@@ -67,6 +73,7 @@ def record_error(error: BaseException, wall_time_s: float, *, fatal: bool = Fals
         retryable=not isinstance(error, InputError),
         out_of_memory=is_out_of_memory(error),
         poisoned=is_out_of_memory(error) or "CUDA" in str(error),
+        timed_out=isinstance(error, CallTimeoutError),
         fatal=fatal,
     )
 

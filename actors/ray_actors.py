@@ -1,4 +1,4 @@
-"""The Ray actors: thin shells around `actors.workers`. Each first proves that its node sees the output folder.
+"""The Ray actors: thin shells around `actors.workers`. Each first proves that its node can reach the results.
 
 A call returns a small Report for the driver, then its volumes or measurements as separate objects: the driver passes
 their references on and never fetches them.
@@ -7,15 +7,15 @@ their references on and never fetches them.
 import os
 import socket
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import ray
 
+from actors.batches import Kind
 from actors.engines import EngineFactory
-from actors.files import check_token
 from actors.messages import ErrorRecord, record_error
+from actors.places import Place
 from actors.rows import Row
 from actors.workers import Certified, Designed, DesignWorker, StoreWorker, certify
 from engine.request import Request
@@ -26,7 +26,8 @@ class Setup:
     """What an actor needs to start; picklable."""
 
     engine_factory: EngineFactory
-    out: Path
+    place: Place
+    """Of volumes and curves."""
     token: str
     threads: int | None
     """Torch threads; None leaves them as they are and does not import torch."""
@@ -40,6 +41,8 @@ class Report:
     busy_s: float
     errors: tuple[ErrorRecord | None, ...] = ()
     """One per request of the call; None where it went well."""
+    limits: Mapping[Kind, int] = field(default_factory=dict)
+    """From a design actor: batch sizes that memory allows, as far as it has found out."""
     row: Row | None = None
     """From the writer: the row of the structure it stored."""
 
@@ -64,7 +67,7 @@ class _Shell:
         started = time.monotonic()
         error = None
         try:
-            check_token(self.setup.out, self.setup.token)
+            self.setup.place.check_token(self.setup.token)
             os.environ.setdefault("MPLBACKEND", "Agg")  # the transport solver imports matplotlib
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # actors share cores; spinning threads block them
             if self.setup.threads is not None:
@@ -90,7 +93,8 @@ class _Design(_Shell):
         results = self.worker.design(requests)
         errors = tuple(result if isinstance(result, ErrorRecord) else None for result in results)
         designs = [None if isinstance(result, ErrorRecord) else result for result in results]
-        return Report(busy_s=time.monotonic() - started, errors=errors), *designs
+        report = Report(busy_s=time.monotonic() - started, errors=errors, limits=self.worker.limits.known())
+        return report, *designs
 
 
 class _Property(_Shell):
@@ -109,7 +113,7 @@ class _Property(_Shell):
 
 class _Writer(_Shell):
     def prepare(self) -> None:
-        self.worker = StoreWorker(self.setup.out, self.setup.code_version)
+        self.worker = StoreWorker(self.setup.place, self.setup.code_version)
 
     def store(self, designed: Designed, certified: Certified) -> Report:
         """The report holds the row; by then volume and curves are durable."""

@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from actors.files import write_atomically
+from actors.places import VOLUMES as VOLUMES
+from actors.places import Folder, Place, place_of
 from engine.errors import InputError
 
-VOLUMES = "volumes"
 CURVES = "curves"
 PACK_PREFIX = "pack~"  # of files with many structures, made by compaction; no structure_id begins so
 
@@ -168,8 +168,8 @@ def curve_table(structure_id: str, curves: Mapping[str, np.ndarray]) -> pa.Table
 class VolumeWriter:
     """Writes `volumes/<structure_id>.parquet` and `curves/<structure_id>.parquet`; both are durable on return."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, place: Place | Path) -> None:
+        self.place: Place = Folder(place) if isinstance(place, Path) else place
 
     def write(
         self, structure_id: str, labels: np.ndarray, voxel_size_um: float | None, curves: Mapping[str, np.ndarray]
@@ -187,28 +187,34 @@ class VolumeWriter:
 
         Raises:
             InputError: `structure_id` cannot name a file.
-            WorkError: the file system refused; nothing half-written stays.
+            WorkError: the place refused; nothing half-written stays.
         """
         check_structure_id(structure_id)
         volume = pack(labels)
-        write_atomically(curve_table(structure_id, curves), self.folder, f"{CURVES}/{structure_id}.parquet")
-        table = volume_table(structure_id, volume, voxel_size_um)
-        write_atomically(table, self.folder, f"{VOLUMES}/{structure_id}.parquet")
+        self.place.write(curve_table(structure_id, curves), f"{CURVES}/{structure_id}.parquet")
+        self.place.write(volume_table(structure_id, volume, voxel_size_um), f"{VOLUMES}/{structure_id}.parquet")
         return volume.sha256
 
 
 def read_volume(folder: Path, structure_id: str) -> StoredVolume:
-    """Read one structure back.
+    """Read one structure of a study back, from wherever the study keeps its volumes.
 
     Raises:
         InputError: there is none of that name, or its file is damaged.
+        WorkError: the object store that holds it does not answer.
     """
     check_structure_id(structure_id)
-    path = _file_of(folder, structure_id)
-    wanted = [("structure_id", "=", structure_id)]
+    place, name = place_of(folder), f"{VOLUMES}/{structure_id}.parquet"
+    path = _file_of(folder, structure_id) if isinstance(place, Folder) else f"{place}/{name}"
     try:
+        if isinstance(place, Folder):
+            table = pq.read_table(path, schema=VOLUME_SCHEMA, filters=[("structure_id", "=", structure_id)])
+        else:
+            table = place.read(name, VOLUME_SCHEMA)
         # Casting also refuses a file that lacks a column: it would be all null.
-        row = pq.read_table(path, schema=VOLUME_SCHEMA, filters=wanted).cast(VOLUME_SCHEMA).to_pylist()[0]
+        row = table.cast(VOLUME_SCHEMA).to_pylist()[0]
+    except InputError:
+        raise
     except (pa.ArrowException, ValueError, OSError, IndexError) as error:
         raise InputError(f"{path}: not a readable volume file ({error}); generate the structure again") from error
     volume = PackedVolume(

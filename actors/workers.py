@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from actors.batches import BatchLimits
 from actors.engines import DesignEngine
 from actors.messages import ErrorRecord, record_error
+from actors.places import Place
 from actors.rows import Row, make_row
+from actors.time_limit import time_limit
 from actors.volumes import VolumeWriter
 from engine.errors import WorkError
 from engine.outcomes import DesignOutcome
@@ -40,19 +43,24 @@ class Certified:
 
 
 class DesignWorker:
-    """Generates batches. One bad request does not fail its neighbours."""
+    """Generates batches. One bad request does not fail its neighbours.
 
-    def __init__(self, engine: DesignEngine) -> None:
+    Args:
+        engine: does the work.
+        structure_timeout_s: seconds that a structure may take; None where somebody else watches the clock.
+    """
+
+    def __init__(self, engine: DesignEngine, structure_timeout_s: float | None = None) -> None:
         self.engine = engine
-        self._fits: int | None = None
-        """Most requests that went into memory at once; None before anything was refused."""
+        self.limits = BatchLimits()
+        self._timeout_s = structure_timeout_s
 
     def design(self, requests: Sequence[Request]) -> list[Designed | ErrorRecord]:
         """One structure or error per request, in their order.
 
         A batch that raises is repeated one by one; after running out of memory, in halves, and this size is kept.
         """
-        size = min(self._fits or len(requests), len(requests))
+        size = min((self.limits.limit(request, len(requests)) for request in requests), default=1)
         results: list[Designed | ErrorRecord] = []
         for start in range(0, len(requests), size):
             results += self._attempt(requests[start : start + size])
@@ -61,7 +69,8 @@ class DesignWorker:
     def _attempt(self, requests: Sequence[Request]) -> list[Designed | ErrorRecord]:
         started = time.monotonic()
         try:
-            structures = self.engine.generate(requests)
+            with time_limit(self._timeout_s, len(requests)):
+                structures = self.engine.generate(requests)
             assert len(structures) == len(requests), (len(structures), len(requests))
             device = self.engine.device
             return [
@@ -74,18 +83,23 @@ class DesignWorker:
             return [error]
         size = 1
         if error.out_of_memory:
-            size = self._fits = max(1, len(requests) // 2)
+            size = max(1, len(requests) // 2)
+            for request in requests:
+                self.limits.refused(request, len(requests))
         results: list[Designed | ErrorRecord] = []
         for start in range(0, len(requests), size):
             results += self._attempt(requests[start : start + size])
         return results
 
 
-def certify(engine: DesignEngine, designed: Designed) -> Certified | ErrorRecord:
+def certify(
+    engine: DesignEngine, designed: Designed, structure_timeout_s: float | None = None
+) -> Certified | ErrorRecord:
     """Measure one structure and judge it."""
     started = time.monotonic()
     try:
-        measurement = engine.measure(designed.generated)
+        with time_limit(structure_timeout_s):
+            measurement = engine.measure(designed.generated)
         outcome = engine.judge(designed.generated.request.targets, measurement)
         return Certified(measurement=measurement, outcome=outcome)
     except Exception as caught:
@@ -95,8 +109,8 @@ def certify(engine: DesignEngine, designed: Designed) -> Certified | ErrorRecord
 class StoreWorker:
     """Writes volumes and curves, and builds the row."""
 
-    def __init__(self, folder: Path, code_version: str) -> None:
-        self.writer = VolumeWriter(folder)
+    def __init__(self, place: Place | Path, code_version: str) -> None:
+        self.writer = VolumeWriter(place)
         self.code_version = code_version
 
     def store(self, designed: Designed, certified: Certified) -> Row | ErrorRecord:

@@ -110,17 +110,24 @@ def check_request(request: Request, phases: Sequence[str], factor: int = 4) -> N
     check_guided(request.targets)
 
 
-def generate(requests: Sequence[Request], bundle: Bundle, progress: Report | None = None) -> list[Generated]:
+def generate(
+    requests: Sequence[Request],
+    bundle: Bundle,
+    progress: Report | None = None,
+    *,
+    inference: Inference | None = None,
+) -> list[Generated]:
     """Generate structures, as one batch where shape and settings agree.
 
-    A structure's voxels depend on its request alone, not on the batch.
+    A structure's voxels depend on its request alone, not on the batch. Who calls this often with one bundle keeps its
+    `inference`.
 
     Raises:
         InputError: a request that cannot be met (`check_request`).
     """
     for request in requests:
         check_request(request, bundle.card.phase_names, bundle.factor)
-    inference = Inference(bundle)
+    inference = inference or Inference(bundle)
     groups: dict[tuple[tuple[int, int, int], Settings], list[int]] = {}
     for i, request in enumerate(requests):
         groups.setdefault((request.shape, request.settings), []).append(i)

@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from actors.volumes import VOLUMES, check_structure_id
+from actors.places import keeps_volumes
+from actors.volumes import check_structure_id
 from actors.volumes import read_volume as read_stored
 from engine.errors import InputError
 from engine.metrics import nearest
@@ -78,7 +79,7 @@ class Results:
             InputError: the folder holds no volume of that name, or its file is damaged.
         """
         check_structure_id(structure_id)
-        if not (self.folder / VOLUMES).is_dir():  # of reconstruct or design: a file for people instead
+        if not keeps_volumes(self.folder):  # of reconstruct or design: a file for people instead
             from engine.export.volumes import FORMATS, read_volume
 
             for suffix in (suffix for each in FORMATS.values() for suffix in each.suffixes):

@@ -94,12 +94,13 @@ def _found(rows: "dict[str, Row]", text: str, folder: Path) -> "Row":
 
 def _volume(folder: Path, row: "Row") -> "tuple[NDArray[np.uint8], float | None]":
     """The voxels, from the packed volumes of a sweep or the file that reconstruct and design leave."""
-    from actors.volumes import VOLUMES, read_volume, volume_sha256
+    from actors.places import keeps_volumes
+    from actors.volumes import read_volume, volume_sha256
     from engine.export.volumes import FORMATS
     from engine.export.volumes import read_volume as read_file
 
     name = str(row["structure_id"])
-    if (folder / VOLUMES).is_dir():
+    if keeps_volumes(folder):
         stored = read_volume(folder, name)
         return stored.labels, stored.voxel_size_um
     paths = [folder / f"{name}{suffix}" for each in FORMATS.values() for suffix in each.suffixes]

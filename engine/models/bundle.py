@@ -99,6 +99,12 @@ class Bundle:
         self.schedule = schedule_of(card.schedule)
         self.factor = FACTOR
 
+    @property
+    def memory_bytes(self) -> int:
+        """What the networks take on the device."""
+        networks = (self.autoencoder, self.denoiser)
+        return sum(tensor.nbytes for network in networks for tensor in network.state_dict().values())
+
 
 def schedule_of(numbers: Mapping[str, float]) -> LinearSchedule:
     return LinearSchedule(int(numbers["timesteps"]), numbers["beta_start"], numbers["beta_end"])

@@ -20,9 +20,9 @@ def test_a_slot_is_held_until_the_result_is_taken(ledger: Ledger) -> None:
     ledger.admit(request("b"))
     with pytest.raises(PoolFullError):
         ledger.admit(request("c"))
-    ledger.complete(job, {"seed": 1})
+    ledger.complete(job, {"seed": 1, "status": "attained"})
     assert (ledger.in_flight, ledger.free_slots, ledger.has_results) == (2, 0, True)
-    assert ledger.take() == [Completed("a", {"seed": 1}, 1)]
+    assert ledger.take() == [Completed("a", {"seed": 1, "status": "attained"}, 1)]
     assert ledger.take() == []
     assert (ledger.in_flight, ledger.free_slots, ledger.has_results) == (1, 1, False)
 

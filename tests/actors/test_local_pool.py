@@ -1,9 +1,11 @@
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from actors.engines import EngineFactory
 from actors.local_pool import LocalPool
+from actors.places import Folder
 from actors.pool import Pool
 from engine.errors import WorkError
 from tests.actors.fakes import Fault, fake_factory
@@ -12,21 +14,20 @@ from tests.conformance.pool import PoolConformance, collect, request
 
 class TestLocalPool(PoolConformance):
     @staticmethod
-    def make(engine_factory: EngineFactory, out: Path, *, batch_size: int) -> Pool:
-        return LocalPool(engine_factory, out, batch_size=batch_size, code_version="test")
+    def make(engine_factory: EngineFactory, out: Path, *, batch_size: int, structure_timeout_s: float = 60.0) -> Pool:
+        limits = {"batch_size": batch_size, "structure_timeout_s": structure_timeout_s}
+        return LocalPool(engine_factory, out, **limits, code_version="test")  # type: ignore[arg-type]
 
 
 def test_what_was_finished_before_the_disk_refused_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from actors import volumes
+    write = Folder.write
 
-    write = volumes.write_atomically
-
-    def refuse_b(table: object, folder: Path, name: str) -> Path:
+    def refuse_b(folder: Folder, table: pa.Table, name: str) -> None:
         if "b" in Path(name).stem:
             raise WorkError("full")
-        return write(table, folder, name)
+        write(folder, table, name)
 
-    monkeypatch.setattr(volumes, "write_atomically", refuse_b)
+    monkeypatch.setattr(Folder, "write", refuse_b)
     with LocalPool(fake_factory(tmp_path / "scratch"), tmp_path / "out", batch_size=3, code_version="test") as pool:
         for name in ("a", "b", "c"):
             pool.submit(request(name))

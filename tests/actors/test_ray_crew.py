@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from actors import ray_crew
+from actors.places import Folder
 from actors.ray_actors import Setup
 from actors.ray_crew import Crew, Member
 from tests.actors.fakes import fake_factory
@@ -50,13 +51,16 @@ def crew(tmp_path: Path, killed: list[Any], started: list[tuple[Member, Any]]) -
         kind="design",
         actor_class=FakeActor(),
         size=2,
+        max_size=3,
         threads=None,
         resources={"num_cpus": 0.5},
         max_deaths=3,
+        max_member_deaths=5,
+        max_barren=2,
         watch=lambda crew, member, reference: started.append((member, reference)),
     )
     factory = fake_factory(tmp_path / "scratch")
-    made.start(Setup(engine_factory=factory, out=tmp_path, token="t", threads=None, code_version="test"))
+    made.start(Setup(engine_factory=factory, place=Folder(tmp_path), token="t", threads=None, code_version="test"))
     return made
 
 
@@ -70,7 +74,7 @@ def test_only_ready_members_without_work_are_idle(crew: Crew) -> None:
     assert crew.idle() == []
     for member in crew.members:
         member.ready = True
-    crew.members[0].busy = True
+    crew.members[0].calls.append(SimpleNamespace())  # type: ignore[arg-type]
     assert crew.idle() == [crew.members[1]]
 
 
@@ -91,7 +95,7 @@ def test_deaths_in_a_row_give_the_crew_up_but_progress_forgives(crew: Crew) -> N
         crew.replace(crew.members[0], "one")
         crew.replace(crew.members[1], "two")
         assert not crew.given_up
-        crew.progress()
+        crew.progress(crew.members[0])
     for _ in range(3):
         crew.replace(crew.members[0], "three")
     assert crew.given_up
@@ -114,3 +118,40 @@ def test_ending_the_crew_kills_everyone_once(crew: Crew, killed: list[Any]) -> N
     crew.kill()
     assert killed == actors
     assert crew.idle() == []
+
+
+def test_a_member_whose_actors_only_die_is_retired_while_others_work(crew: Crew, started: list[Any]) -> None:
+    bad, good = crew.members
+    good.ready = True
+    for _ in range(5):
+        assert not bad.retired
+        crew.replace(bad, "broken node")
+        crew.progress(good)
+    assert bad.retired and not crew.given_up
+    asked = len(crew.actor_class.made)
+    crew.grow()
+    assert len(crew.members) == 3 and len(crew.actor_class.made) == asked + 1  # a place of its own for the next one
+    for member in (good, crew.members[2]):
+        member.retired = True
+    assert crew.given_up
+
+
+def test_an_actor_whose_calls_bring_nothing_is_found_out(crew: Crew) -> None:
+    member = crew.members[0]
+    assert not crew.fruitless(member)
+    crew.progress(member)
+    assert not crew.fruitless(member)
+    assert crew.fruitless(member)
+    crew.replace(member, "nothing works there")
+    assert not crew.fruitless(member)  # the new one starts afresh
+
+
+def test_a_crew_grows_by_one_at_a_time_up_to_its_limit(crew: Crew) -> None:
+    crew.grow()
+    assert len(crew.members) == 2  # the first two are starting
+    for member in crew.members:
+        member.ready = True
+    for _ in range(3):
+        crew.grow()
+        crew.members[-1].ready = True
+    assert [member.name for member in crew.members] == ["design-0", "design-1", "design-2"]

@@ -1,15 +1,18 @@
+import contextlib
 import importlib
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 
+from actors import ray_flow
 from actors.engines import BundleEngine, EngineFactory
 from actors.local_pool import LocalPool
 from actors.messages import Completed
@@ -19,6 +22,7 @@ from actors.volumes import read_volume
 from engine.errors import InputError, WorkError
 from engine.request import Request
 from tests.actors.fakes import (
+    FakeEngine,
     FakeGenerated,
     Fault,
     batches,
@@ -42,8 +46,8 @@ def make(factory: EngineFactory, out: Path, **options: object) -> RayPool:
 
 class TestRayPool(PoolConformance):
     @staticmethod
-    def make(engine_factory: EngineFactory, out: Path, *, batch_size: int) -> Pool:
-        return make(engine_factory, out, batch_size=batch_size)
+    def make(engine_factory: EngineFactory, out: Path, *, batch_size: int, structure_timeout_s: float = 60.0) -> Pool:
+        return make(engine_factory, out, batch_size=batch_size, structure_timeout_s=structure_timeout_s)
 
 
 class TestWithOneLongLivedPool:
@@ -99,6 +103,39 @@ class TestWithOneLongLivedPool:
         assert 0.25 < time.monotonic() - started < 1.5
         assert pool.in_flight == 1
         assert set(collect(pool, [])) == {"slow"}
+
+    def test_what_waited_behind_a_lost_call_is_not_to_blame(self, pool: RayPool, scratch: Path) -> None:
+        """The actor is given the next batch while it works on one."""
+        set_faults(scratch, front=Fault(action="kill", times=2))
+        results = collect(pool, [request(name) for name in ("front", *(f"behind{index}" for index in range(7)))])
+        assert {name: row_of(result) and result.attempt for name, result in results.items()} == {
+            name: 2 if name == "front" else 1 for name in results
+        }
+        alone = [batch for batch in batches(scratch) if len(batch) == 1 and batch[0].startswith("behind")]
+        assert {name for (name,) in alone} <= {"behind0", "behind1", "behind2"}  # its batch, not the next one
+
+    def test_an_actor_ended_by_the_memory_monitor_costs_half_the_batch(
+        self, pool: RayPool, scratch: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Ray's own: it ends the process before the system would, and says so."""
+        real_get, lost = ray.get, []
+
+        def get(reference: object) -> object:
+            report = real_get(reference)
+            if len(getattr(report, "errors", ())) == 4 and not lost:
+                lost.append(report)
+                raise ray.exceptions.OutOfMemoryError("killed: the node was running low on memory")
+            return report
+
+        monkeypatch.setattr(ray_flow.ray, "get", get)
+        replaced = pool.stats.replaced
+        shape = (5, 5, 5)
+        requests = [Request(structure_id=f"low{i}", bundle="fake", shape=shape, seed=i) for i in range(8)]
+        results = collect(pool, requests)
+        assert lost and pool.stats.replaced == replaced + 1
+        assert all(row_of(result) and result.attempt == 1 for result in results.values())
+        sizes = [len(batch) for batch in batches(scratch) if batch[0].startswith("low")]
+        assert sizes[0] == 4 and max(sizes[2:]) == 2  # the second batch of four was on its way
 
     def test_volumes_never_reach_the_driver(self, pool: RayPool, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(*_: object) -> None:
@@ -176,6 +213,15 @@ def test_several_actors_share_the_queue_on_two_cores(tmp_path: Path) -> None:
         assert row_of(results[each.structure_id])["fraction_pore"] == pytest.approx((voxels(each) == 1).mean())
 
 
+def test_a_broken_actor_does_not_use_up_the_attempts_of_many_requests(tmp_path: Path) -> None:
+    """It answers at once, with errors, and would otherwise take most of the work."""
+    factory = partial(BrokenEngine, tmp_path)
+    with make(factory, tmp_path / "out", design_actors=2, batch_size=2, max_attempts=2) as pool:
+        results = collect(pool, [request(f"r{index}") for index in range(40)])
+        assert pool.stats.replaced >= 1
+    assert all(row_of(result) for result in results.values())
+
+
 def test_threads_are_set_apart_from_what_ray_reserves(tmp_path: Path) -> None:
     with make(ThreadEngine, tmp_path, threads_per_design_actor=3) as pool:
         failure = failure_of(collect(pool, [request("a")])["a"])
@@ -234,6 +280,18 @@ class Unpicklable:
 
 def fail_to_unpickle(_: Unpicklable) -> None:
     raise AssertionError("unreachable")
+
+
+class BrokenEngine(FakeEngine):
+    """The first process that generates only raises, as on a node with a bad driver."""
+
+    def generate(self, requests: Sequence[Request]) -> list[FakeGenerated]:
+        with contextlib.suppress(FileExistsError), open(self.scratch / "broken", "x") as stream:
+            stream.write(str(os.getpid()))
+        if (self.scratch / "broken").read_text() == str(os.getpid()):
+            raise RuntimeError("no kernel image is available for execution on the device")
+        time.sleep(0.02)
+        return super().generate(requests)
 
 
 class ThreadEngine:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from actors.messages import Completed, Failure, Result
 from actors.pool import Pool, PoolFullError
 from actors.volumes import read_volume, volume_sha256
 from engine.errors import InputError, WorkError
-from engine.request import Request
+from engine.guidance.targets import parse_target
+from engine.request import Request, Settings
 from tests.actors.fakes import Fault, batches, failing_factory, fake_factory, set_faults, voxels
 
 PATIENCE_S = 120.0  # a test that waits longer hangs; actors start slowly on a busy machine
@@ -65,7 +66,9 @@ class PoolConformance:
     """Inherit, define `make`, and be tested."""
 
     @staticmethod
-    def make(engine_factory: EngineFactory, out: Path, *, batch_size: int) -> Pool:
+    def make(
+        engine_factory: EngineFactory, out: Path, *, batch_size: int, structure_timeout_s: float = PATIENCE_S
+    ) -> Pool:
         """A pool of one design worker, three attempts, code version `test`."""
         raise NotImplementedError
 
@@ -86,6 +89,7 @@ class PoolConformance:
         assert all(isinstance(result, Completed) and result.attempt == 1 for result in results.values())
         assert (shared.pool.free_slots, shared.pool.in_flight) == (slots, 0)
         assert (after.done - before.done, after.failed - before.failed, after.retried) == (13, 0, before.retried)
+        assert after.outcomes.get("unguided", 0) - before.outcomes.get("unguided", 0) == 13
         assert {name.split("-")[0] for name in after.busy_s} == {"design", "property", "writer"}
         assert min(after.busy_s.values()) > 0
         assert max(len(batch) for batch in batches(shared.scratch)) == 4
@@ -176,8 +180,59 @@ class PoolConformance:
         factory = fake_factory(tmp_path / "scratch", {"r0": Fault(action="out_of_memory", batch_above=2)})
         with self.make(factory, tmp_path / "out", batch_size=8) as pool:
             results = collect(pool, [request(f"r{index}") for index in range(8)])
-        assert all(isinstance(result, Completed) for result in results.values())
-        assert [len(batch) for batch in batches(tmp_path / "scratch")] == [8, 4, 2, 2, 4]
+            assert all(isinstance(result, Completed) for result in results.values())
+            assert [len(batch) for batch in batches(tmp_path / "scratch")] == [8, 4, 2, 2, 4]
+            collect(pool, [request(f"s{index}") for index in range(8)])  # and remembered
+        assert max(len(batch) for batch in batches(tmp_path / "scratch")[5:]) == 2
+
+    def test_a_batch_has_one_kind_and_mixed_targets(self, shared: Shared) -> None:
+        """Trials differ in their targets; what differs in shape, bundle or settings cannot run as one."""
+        targets = [(), (parse_target("fraction[pore]>=0.01"),), (parse_target("fraction[pore]>=0.99"),)]
+        requests = {
+            f"kind{index}": replace(
+                request(f"kind{index}"),
+                targets=targets[index % 3],
+                shape=(9, 8, 7) if index % 2 else (4, 4, 4),
+                settings=Settings(steps=20 if index in (0, 2) else None),
+            )
+            for index in range(8)
+        }
+        results = collect(shared.pool, requests.values())
+        assert {str(row_of(result)["status"]) for result in results.values()} == {"unguided", "attained", "missed"}
+        made = [[requests[name] for name in batch] for batch in batches(shared.scratch) if batch[0] in requests]
+        assert all(len({(each.shape, each.settings) for each in batch}) == 1 for batch in made)
+        assert max(len({each.targets for each in batch}) for batch in made) > 1
+
+    def test_a_hanging_call_is_ended_and_becomes_a_failure(self, tmp_path: Path) -> None:
+        factory = fake_factory(tmp_path / "scratch", {"hang": Fault(action="sleep", seconds=PATIENCE_S)})
+        started = time.monotonic()
+        with self.make(factory, tmp_path / "out", batch_size=2, structure_timeout_s=1.0) as pool:
+            results = collect(pool, [request("hang"), request("neighbour")])
+            failure = failure_of(results["hang"])
+            assert failure.error_type == "CallTimeoutError"
+            assert "no answer within 1 s" in failure.message
+            assert failure.attempt == 2  # once more, no oftener: each try costs the whole limit
+            assert failure.wall_time_s >= 1.0
+            assert pool.stats.outcomes == {"unguided": 1, "failed": 1}
+        row_of(results["neighbour"])
+        assert time.monotonic() - started < PATIENCE_S
+
+    def test_draining_keeps_what_is_generated_and_begins_nothing(self, tmp_path: Path) -> None:
+        requests = [request(f"r{index}") for index in range(4)]
+        with self.make(fake_factory(tmp_path / "scratch"), tmp_path / "out", batch_size=2) as pool:
+            for each in requests:
+                pool.submit(each)
+            first = pool.wait(PATIENCE_S)
+            kept = [*first, *pool.drain(PATIENCE_S)]
+            names = [row_of(result)["structure_id"] for result in kept]
+            assert len(set(names)) == len(names) >= 1
+            assert pool.in_flight == 4 - len(names)
+            stored = {path.stem for path in (tmp_path / "out" / "volumes").iterdir()}
+            assert stored == set(names)
+            for refused in (lambda: pool.submit(request("more")), lambda: pool.wait(0.0)):
+                with pytest.raises(RuntimeError, match="closed"):
+                    refused()
+            assert pool.drain(1.0) == []
 
     def test_a_refusing_disk_stops_the_pool(self, tmp_path: Path) -> None:
         out = tmp_path / "out"
