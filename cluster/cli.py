@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import TyperException
 from typer.main import get_command
 
-from cluster.commands import characterize, compact, export, generate, models, query, sweep, train
+from cluster.commands import characterize, compact, export, generate, models, query, sweep, synth, train
 from cluster.connect import THREADS_SLEEP
 from cluster.terminal import Interrupted, say
 from engine.errors import InputError, WorkError
@@ -54,6 +54,7 @@ def root(
 
 app.command("models")(models.models)
 app.command("train")(train.train)
+app.command("synth")(synth.synth)
 app.command("reconstruct")(generate.reconstruct)
 app.command("design")(generate.design)
 app.command("characterize")(characterize.characterize)
