@@ -6,7 +6,8 @@
     result.generated.labels            # uint8 (z, y, x)
     result.measurement.values          # {Metric: Measured}
 
-Generation (`generate`) and measurement (`measure`) can run in different processes; `design` is one after the other.
+Generation (`generate`) and measurement (`engine.measure`) can run in different processes; `design` is one after the
+other.
 
 Shapes: `B` structures, `C` latent channels, `K` phases, `d h w` latent space, `D H W` voxels (z, y, x).
 """
@@ -24,10 +25,11 @@ from torch import Tensor
 from engine.errors import InputError
 from engine.guidance.targets import Target, check_feasible
 from engine.guidance.volume import check_guided, fraction_goals, guide
-from engine.metrics import AXES, Metric
-from engine.models.bundle import Bundle, Phase
+from engine.measure import Measurement as Measurement  # named here too: `design` is where a user looks for them
+from engine.measure import measure as measure
+from engine.models.bundle import Bundle
 from engine.models.inference import Inference, one_thread
-from engine.outcomes import DesignOutcome, Measured, Outcome
+from engine.outcomes import DesignOutcome
 from engine.request import Request, Settings
 from engine.sampling.composition import steer_mean
 from engine.sampling.moments import MomentCorrection, StepHook
@@ -35,7 +37,6 @@ from engine.sampling.multiplane import Noise, SamplerNumbers, mpdd, sample, spec
 from engine.sampling.refine import decode_volume, redraw_planes, refine
 from engine.sampling.spectra import SpectralFilter, scale_modes, volume_spectrum
 
-CURVE_LAGS = 32  # voxels; half of the crop that bundles are trained on
 SMALLEST_SIDE = 32  # voxels; below, the latent volume has fewer planes than the network's receptive field
 BYTES_PER_VOXEL = 40  # and phase: probabilities of three axes, their sum, logits and gradients, in float32
 GUIDANCE_TIMES = (160.0, 60.0)  # trained times of the prior's redraws, first and last
@@ -56,16 +57,6 @@ class Generated:
     """Every target's value at each guidance step; empty without targets."""
     wall_time_s: float
     """This structure's share of its batch."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measurement:
-    """Descriptors and properties of one volume."""
-
-    values: dict[Metric, Measured]
-    curves: dict[str, NDArray[np.float32]]
-    """`s2[phase]` and `lineal_path[phase]` at r = 0, 1, ... voxels, mean of the three axes."""
-    wall_time_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,39 +256,6 @@ def refine_levels(bundle: Bundle, numbers: SamplerNumbers) -> list[float]:
     return [bundle.schedule.abar_at(float(t)) for t in times]
 
 
-def measure(labels: NDArray[np.uint8], phases: Sequence[Phase], *, certify: bool = True) -> Measurement:
-    """Everything this version measures of a volume.
-
-    Args:
-        labels: (z, y, x).
-        phases: the phases to measure, by label.
-        certify: solve the diffusivities with TauFactor, the independent solver; otherwise with our own.
-    """
-    from engine.descriptors.fractions import volume_fractions
-    from engine.descriptors.lineal_path import lineal_path
-    from engine.descriptors.surface import surface_area
-    from engine.descriptors.two_point import directional_s2
-
-    started = time.perf_counter()
-    values: dict[Metric, Measured] = {}
-    curves: dict[str, NDArray[np.float32]] = {}
-    lags = min(CURVE_LAGS, *labels.shape)
-    fractions = volume_fractions(labels, [phase.label for phase in phases])
-    for phase, fraction in zip(phases, fractions.tolist(), strict=True):
-        mask = labels == phase.label
-        absent = not mask.any()
-        geometry = Outcome.ABSENT if absent else Outcome.MEASURED
-        values[Metric("fraction", phase.name)] = Measured(value=fraction, outcome=geometry)
-        if min(labels.shape) > 1:
-            area = float(surface_area(mask))
-            values[Metric("surface_area", phase.name)] = Measured(value=area, outcome=geometry)
-        for axis, measured in _diffusivities(mask, certify):
-            values[Metric("diffusivity", phase.name, axis)] = measured
-        curves[f"s2[{phase.name}]"] = _mean_of_axes(directional_s2(mask, lags).numpy())
-        curves[f"lineal_path[{phase.name}]"] = _mean_of_axes(lineal_path(mask, lags))
-    return Measurement(values=values, curves=curves, wall_time_s=time.perf_counter() - started)
-
-
 def judge(targets: Iterable[Target], measurement: Measurement) -> DesignOutcome:
     """Whether the measured values hold every target."""
     wanted = list(targets)
@@ -305,25 +263,6 @@ def judge(targets: Iterable[Target], measurement: Measurement) -> DesignOutcome:
         return DesignOutcome.UNGUIDED
     held = all(t.metric in measurement.values and t.holds(measurement.values[t.metric].value) for t in wanted)
     return DesignOutcome.ATTAINED if held else DesignOutcome.MISSED
-
-
-def _diffusivities(mask: NDArray[np.bool_], certify: bool) -> list[tuple[str, Measured]]:
-    if certify:
-        from engine.properties.certificate import certify_axes
-
-        return list(certify_axes(mask, AXES).items())
-    from engine.properties.transport import solve
-
-    out = []
-    for i, axis in enumerate(AXES):
-        result = solve(torch.from_numpy(mask).float().unsqueeze(0), i)
-        out.append((axis, Measured(value=float(result.value), outcome=result.outcome[0])))
-    return out
-
-
-def _mean_of_axes(curves: NDArray[np.float64]) -> NDArray[np.float32]:
-    out: NDArray[np.float32] = curves.mean(axis=0).astype(np.float32)
-    return out
 
 
 def _reporter(progress: Report | None, what: str) -> Callable[[int, int], None] | None:

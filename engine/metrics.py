@@ -32,6 +32,8 @@ class MetricKind:
     takes_axis: bool = False
     unit: str = ""
     """Empty for dimensionless numbers. Lengths are in voxels; any other unit is part of the name."""
+    image_unit: str | None = None
+    """Of an image's value, where it differs: what is counted per area there is no estimate of the volume's."""
     low: float = 0.0
     high: float = 1.0
     least_phases: int = 1
@@ -43,10 +45,16 @@ class MetricKind:
         """Appended to the column name; empty for dimensionless numbers and names that hold their unit."""
         return _VOXEL_UNITS.get(self.unit, (0, ""))[1]
 
-    @property
-    def length_power(self) -> int:
-        """Power of a length in the unit: a value in micrometres is the value times voxel_size_um to this power."""
-        return _VOXEL_UNITS.get(self.unit, (0, ""))[0]
+    def unit_of(self, space_dims: int) -> str:
+        """Unit of a volume's value (3) or of an image's (2)."""
+        return self.image_unit if space_dims == 2 and self.image_unit is not None else self.unit
+
+
+def in_micrometres(value: float, unit: str, voxel_size_um: float) -> tuple[float, str] | None:
+    """A value in powers of voxels as one in micrometres, with that unit; None where the unit holds no length."""
+    if unit not in _VOXEL_UNITS:
+        return None
+    return value * voxel_size_um ** _VOXEL_UNITS[unit][0], unit.replace("voxel", "um")
 
 
 KINDS: dict[str, MetricKind] = {
@@ -91,6 +99,7 @@ KINDS: dict[str, MetricKind] = {
         MetricKind(
             name="euler_number_density",
             unit="1/voxel^3",
+            image_unit="1/voxel^2",
             low=-1.0,
             meaning="pieces less tunnels plus cavities of the phase per volume, voxels joined through their faces",
         ),

@@ -43,9 +43,20 @@ def curves(
     """
     if not sets:
         raise InputError("curves: nothing to draw; give at least one named set")
-    read = {name: _rows(name, values) for name, values in sets.items()}
     figure = drawn(figure, 5.0, 3.6)
     panel = figure.subplots()
+    draw_curves(panel, sets, quantity=quantity, voxel_size_um=voxel_size_um)
+    panel.legend(frameon=False, fontsize=8)
+    if title:
+        figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def draw_curves(
+    panel: Any, sets: Mapping[str, ArrayLike], *, quantity: str = "S₂", voxel_size_um: float | None = None
+) -> None:
+    """Draw what `curves` draws into given axes, without the legend. Arguments and errors as `curves`."""
+    read = {name: _rows(name, values) for name, values in sets.items()}
     step = 1.0 if voxel_size_um is None else voxel_size_um
     for place, (name, rows) in enumerate(read.items()):
         colour = LINE_COLOURS[place % len(LINE_COLOURS)]
@@ -59,11 +70,7 @@ def curves(
     panel.set_ylabel(quantity)
     panel.set_xlim(left=0)
     panel.set_ylim(bottom=min(0.0, min(float(rows.min()) for rows in read.values())))
-    panel.legend(frameon=False, fontsize=8)
     _plain(panel)
-    if title:
-        figure.suptitle(title, fontsize=11)
-    return figure
 
 
 def map(  # the name that a user looks for; this module does not need the built-in

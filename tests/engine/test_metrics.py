@@ -1,7 +1,7 @@
 import pytest
 
 from engine.errors import InputError
-from engine.metrics import KINDS, Metric, all_metrics, parse_metric
+from engine.metrics import KINDS, Metric, all_metrics, in_micrometres, parse_metric
 
 PHASES = ("pore", "ni", "ysz")
 
@@ -14,7 +14,8 @@ def test_every_metric_reads_back_from_its_text(metric: Metric) -> None:
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
 def test_every_kind_says_what_it_is(kind) -> None:
     assert kind.meaning and kind.low < kind.high
-    assert bool(kind.length_power) == kind.unit_suffix.startswith(("_voxel", "_per_voxel"))
+    assert ("voxel" in kind.unit) == kind.unit_suffix.startswith(("_voxel", "_per_voxel"))
+    assert kind.unit_of(3) == kind.unit
 
 
 @pytest.mark.parametrize(
@@ -70,3 +71,15 @@ def test_two_phases_have_no_triple_line() -> None:
 def test_refuses(text: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         parse_metric(text, PHASES)
+
+
+def test_an_images_euler_number_is_per_area() -> None:
+    assert KINDS["euler_number_density"].unit_of(2) == "1/voxel^2"
+    assert KINDS["surface_area"].unit_of(2) == "1/voxel"  # of the volume that the image cuts
+
+
+def test_values_in_micrometres() -> None:
+    assert in_micrometres(3.0, "voxel", 2.0) == (6.0, "um")
+    assert in_micrometres(0.4, "1/voxel^2", 2.0) == (pytest.approx(0.1), "1/um^2")
+    assert in_micrometres(0.4, "", 2.0) is None
+    assert in_micrometres(0.4, "GPa", 2.0) is None

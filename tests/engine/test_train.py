@@ -184,12 +184,6 @@ def test_measure_of_a_known_volume():
     assert judge([parse_target("diffusivity[pore,z]>=0.1")], measurement) is DesignOutcome.ATTAINED
 
 
-def test_measure_of_an_absent_phase_has_an_outcome():
-    measurement = measure(np.full((32, 32, 32), 7, dtype=np.uint8), read_phases())
-    assert measurement.values[Metric("fraction", "pore")].outcome is Outcome.ABSENT
-    assert measurement.values[Metric("diffusivity", "pore", "z")].value == 0.0
-
-
 def read_phases():
     from engine.models.bundle import Phase
 

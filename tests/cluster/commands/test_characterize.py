@@ -35,6 +35,48 @@ def test_phases_are_named_by_label_unless_told(call: Call, laminate: Path) -> No
     assert [line[0] for line in lines if line and "[" in line[0]] == ["fraction[3]", "diffusivity[7,z]"]
 
 
+def test_lengths_are_given_in_micrometres_where_the_voxel_size_is_known(call: Call, laminate: Path) -> None:
+    called = call("characterize", laminate, "--metrics", "mean_chord[3,x],fraction[3]", "--voxel-size-um", "0.5")
+    row = next(line.split() for line in called.stdout.splitlines() if line.startswith("mean_chord"))
+    value = float(row[1])
+    assert row[2:] == ["voxel", f"{value / 2:.4g}", "um", "measured"]
+    called = call(
+        "characterize", laminate, "--metrics", "surface_area[3],fraction[3]", "--voxel-size-um", "0.5", "--json"
+    )
+    [volume] = json.loads(called.stdout)["volumes"]
+    area = volume["metrics"]["surface_area[3]"]["value"]
+    assert volume["in_micrometres"] == {"surface_area[3]": {"value": pytest.approx(2 * area), "unit": "1/um"}}
+    assert volume["units"] == {"surface_area[3]": "1/voxel", "fraction[3]": ""}
+
+
+def test_outcomes_come_with_a_remedy(call: Call, laminate: Path) -> None:
+    called = call("characterize", laminate, "--metrics", "connected_fraction[3,x]")
+    assert "does_not_percolate: the phase is disconnected along this axis" in called.stdout
+
+
+def test_images_are_measured_too(call: Call, images: Path) -> None:
+    called = call("characterize", images / "labels.npy", images / "small.npy", "--json")
+    assert called.status == 0, called.stderr
+    large, small = json.loads(called.stdout)["volumes"]
+    assert (large["shape"], small["shape"]) == ([96, 96], [32, 32])
+    assert "euler_number_density[1]" in large["metrics"] and "diffusivity[1,z]" not in large["metrics"]
+    assert large["units"]["euler_number_density[1]"] == "1/voxel^2"
+
+
+def test_progress_names_what_is_measured(call: Call, laminate: Path) -> None:
+    assert "measuring: 1 volumes" in call("characterize", laminate, "--metrics", "fraction[3]").stderr
+
+
+def test_a_picture_with_a_reference(call: Call, laminate: Path) -> None:
+    np.save("reference.npy", np.tile(np.load(laminate), (1, 2, 1)))
+    called = call(
+        "characterize", laminate, "--metrics", "fraction[3]", "--picture", "page.png", "--reference", "reference.npy"
+    )
+    assert called.status == 0, called.stderr
+    assert Path("page.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in Path.cwd().iterdir()) == ["laminate.npy", "page.png", "reference.npy"]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -43,6 +85,13 @@ def test_phases_are_named_by_label_unless_told(call: Call, laminate: Path) -> No
         (["laminate.npy", "--phases", "a,a"], ["a, a"]),
         (["laminate.npy", "--metrics", "fraction[pore]"], ["pore"]),
         (["laminate.npy", "missing.tif"], ["missing.tif"]),
+        (["laminate.npy", "--metrics", "tpb_density"], ["needs 3 phases"]),
+        (["laminate.npy", "--voxel-size-um", "0"], ["positive length"]),
+        (["laminate.npy", "--reference", "laminate.npy"], ["add --picture"]),
+        (["laminate.npy", "laminate.npy", "--picture", "page.png"], ["draws one file, 2 were given"]),
+        (["laminate.npy", "--picture", "page.tif"], ["must end in .png"]),
+        (["laminate.npy", "--picture", "nowhere/page.png"], ["folder nowhere does not exist"]),
+        (["laminate.npy", "--picture", "page.png", "--reference", "other.npy"], ["other.npy"]),
     ],
 )
 def test_refuses(refused: Call, laminate: Path, options: list[str], words: list[str]) -> None:
@@ -50,7 +99,24 @@ def test_refuses(refused: Call, laminate: Path, options: list[str], words: list[
     assert all(word in line for word in words), line
 
 
-@pytest.mark.parametrize(("name", "word"), [("broken.tif", "unreadable"), ("grey.npy", "grey"), ("small.npy", "layer")])
-def test_refuses_what_is_no_labelled_volume(refused: Call, images: Path, name: str, word: str) -> None:
+@pytest.mark.parametrize(("name", "word"), [("broken.tif", "unreadable"), ("grey.npy", "grey")])
+def test_refuses_what_is_not_labelled(refused: Call, images: Path, name: str, word: str) -> None:
     line = refused("characterize", images / name)
     assert str(images / name) in line and word in line
+
+
+def test_refuses_an_image_along_z_and_a_single_row(refused: Call, images: Path, tmp_path: Path) -> None:
+    assert "is an image" in refused("characterize", images / "labels.npy", "--metrics", "diffusivity[1,x]")
+    assert "is an image" in refused("characterize", images / "labels.npy", "--metrics", "mean_chord[1,z]")
+    np.save(tmp_path / "row.npy", np.eye(4, 1, dtype=np.uint8)[None].repeat(3, axis=0))
+    line = refused("characterize", tmp_path / "row.npy")
+    assert "row.npy" in line and "single layer of voxels along x" in line
+
+
+def test_refuses_nan_and_a_header_that_promises_more_than_memory(refused: Call, tmp_path: Path) -> None:
+    np.save(tmp_path / "nan.npy", np.full((4, 4, 4), np.nan))
+    assert "NaN" in refused("characterize", tmp_path / "nan.npy")
+    with (tmp_path / "huge.npy").open("wb") as stream:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (100_000, 100_000, 100_000)}
+        np.lib.format.write_array_header_1_0(stream, header)
+    assert "promises" in refused("characterize", tmp_path / "huge.npy")
