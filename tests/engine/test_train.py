@@ -141,7 +141,8 @@ def test_design_reports_targets_on_certified_values(bundle):
     fraction = values[Metric("fraction", "pore")].value
     assert fraction == pytest.approx(float((result.generated.labels == 3).mean()))
     assert result.outcome is (DesignOutcome.ATTAINED if 0.05 <= fraction <= 0.95 else DesignOutcome.MISSED)
-    assert set(result.measurement.curves) == {"s2[pore]", "s2[solid]", "lineal_path[pore]", "lineal_path[solid]"}
+    names = ("s2", "lineal_path", "chord_length", "pore_size")
+    assert set(result.measurement.curves) == {f"{name}[{phase}]" for name in names for phase in ("pore", "solid")}
     assert result.generated.trace
 
 
