@@ -1,6 +1,6 @@
-"""Bounds on the effective conductivity of a composite from its volume fractions alone.
+"""Bounds on the effective conductivity and the elastic moduli of a composite from its volume fractions alone.
 
-Any consistent unit of conductivity; a relative diffusivity is the case of conductivities 1 (the phase) and 0.
+Any consistent unit; a relative diffusivity is the case of conductivities 1 (the phase) and 0.
 """
 
 import math
@@ -64,9 +64,25 @@ def relative_diffusivity(fraction: float) -> Bounds:
     return hashin_shtrikman((fraction, 1 - fraction), (1.0, 0.0))
 
 
+def hashin_shtrikman_bulk(fractions: Sequence[float], bulk: Sequence[float], shear: Sequence[float]) -> Bounds:
+    """Bounds on the bulk modulus of a macroscopically isotropic mixture of isotropic phases:
+
+        K(G) = 1 / sum(f_i / (K_i + 4/3 G)) - 4/3 G,  lower at G = min G_i, upper at G = max G_i.
+
+    Z. Hashin and S. Shtrikman, J. Mech. Phys. Solids 11, 127 (1963); L. J. Walpole, ibid. 14, 151 (1966). The coated
+    spheres that reach them are the exact answer for a single sphere, too. Errors as `voigt`.
+    """
+    _check(fractions, bulk)
+    _check(fractions, shear)
+    present = [(f, k, g) for f, k, g in zip(fractions, bulk, shear, strict=True) if f > 0]
+    pairs = [(f, k) for f, k, _ in present]
+    low, high = (pick(g for _, _, g in present) * 2 / 3 for pick in (min, max))
+    return Bounds(low=_comparison(pairs, low), high=_comparison(pairs, high))
+
+
 def _comparison(present: Sequence[tuple[float, float]], z: float) -> float:
     """The conductivity s(z) of the coated-spheres assemblage with comparison medium z."""
-    if z == 0:  # its limit: the harmonic mean, 0 as soon as an insulator is present
+    if z == 0 and any(s == 0 for _, s in present):  # the limit of a harmonic mean with an insulator
         return 0.0
     return 1 / sum(f / (s + 2 * z) for f, s in present) - 2 * z
 

@@ -19,17 +19,13 @@ from torch import Tensor
 from engine.errors import InputError
 from engine.outcomes import Outcome
 from engine.properties.conductor import Conductor, insulator_gradient, make_conductor
+from engine.properties.krylov import Solution, conjugate_gradients
 from engine.properties.memory import check_memory
 from engine.properties.multigrid import Multigrid
 from engine.properties.reach import Reach, reach
 
 INSULATING = 1e-7
 """Conductivities below this share of a member's largest count as 0: single precision cannot tell them apart."""
-
-SAFETY = 4.0
-"""The error of the value is estimated as SAFETY * r.Mr (r residual, M the V-cycle). With M = A^-1 that would be exact
-with 1; on sandstone r.Mr lay between 0.1 and 1 times the true error. (With Jacobi for M it falls below a hundredth of
-it: a small residual then says little about the value.)"""
 
 ARRAYS = 20
 """Volumes of the conductivity's type that one member's solve holds at its peak, hierarchy included."""
@@ -203,81 +199,62 @@ def _solve_part(
     if not isotropic:  # no voxel conducts along one axis and insulates along another
         relative, carries = relative.clamp(min=INSULATING), carries.unsqueeze(1)
     conductor = make_conductor(relative if bool(carries.all()) else torch.where(carries, relative, 0.0), periodic)
-    u, converged, iterations = conjugate_gradients(conductor, start.reshape(len(given), -1), tolerance, max_iterations)
+    solution = potential(conductor, start.reshape(len(given), -1), tolerance, max_iterations)
+    u = solution.x
     scale = _length_over_section(conductor)
     gradient = u.new_empty(0)
     if with_gradient:
         gradient = conductor.power_gradient(u)
         if reached is not None:
-            known, potential = reached >= Reach.FIRST, u.view(grid)
-            potential = torch.where(reached == Reach.FIRST, 0.0, potential)
-            potential = torch.where(reached == Reach.LAST, 1.0, potential)
-            gradient += insulator_gradient(~conducting, known, potential, periodic, isotropic)
+            known, held = reached >= Reach.FIRST, u.view(grid)
+            held = torch.where(reached == Reach.FIRST, 0.0, held)
+            held = torch.where(reached == Reach.LAST, 1.0, held)
+            gradient += insulator_gradient(~conducting, known, held, periodic, isotropic)
         gradient = gradient.mul_(scale).view(given.shape)
     outcomes = [
         Outcome.DOES_NOT_PERCOLATE if not c else Outcome.CONVERGED if done else Outcome.OUT_OF_ITERATIONS
-        for c, done in zip(carries.flatten(1).any(1).tolist(), converged, strict=True)
+        for c, done in zip(carries.flatten(1).any(1).tolist(), solution.converged, strict=True)
     ]
     return TransportGradient(
         value=unit * scale * conductor.power(u),
         field=u.view(grid),
         outcome=outcomes,
-        iterations=iterations,
+        iterations=solution.iterations,
         gradient=gradient,
     )
 
 
-def conjugate_gradients(
-    conductor: Conductor, start: Tensor, tolerance: float, max_iterations: int
-) -> tuple[Tensor, list[bool], list[int]]:
-    """Preconditioned conjugate gradients (Saad, Iterative Methods for Sparse Linear Systems, algorithm 9.1).
+@dataclass(frozen=True, kw_only=True)
+class Conduction:
+    """A conductor's equations with a V-cycle as preconditioner: a `krylov.System`."""
 
-    A member is done once the estimated error of its dissipated power is below `tolerance` times that power. The power
-    exceeds the true one by e.Ae = r.A^-1 r, which r.Mr estimates. A member that is done takes no more steps, and when
-    half of them are, the others go on alone.
+    conductor: Conductor
+    multigrid: Multigrid
 
-    Args:
-        conductor: B members.
-        start: [B, N] potential; not changed.
+    def apply(self, v: Tensor) -> Tensor:
+        return self.conductor.stencil.apply(v)
 
-    Returns:
-        potential [B, N], converged per member, iterations per member.
+    def precondition(self, r: Tensor) -> Tensor:
+        return self.multigrid(r)
+
+    def select(self, members: Tensor) -> Conduction:
+        return conduction(self.conductor.select(members))
+
+
+def conduction(conductor: Conductor) -> Conduction:
+    return Conduction(conductor=conductor, multigrid=Multigrid(conductor.stencil))
+
+
+def potential(conductor: Conductor, start: Tensor, tolerance: float, max_iterations: int) -> Solution:
+    """The potential [B, N] of a conductor, from `start` [B, N], to a relative error of its power of `tolerance`.
+
+    r.Mr, M the V-cycle, lay between 0.1 and 1 times the true error on sandstone. (With Jacobi for M it falls below a
+    hundredth of it: a small residual then says little about the value.)
     """
-    solution = start.clone()
-    iterations = torch.zeros(len(start), dtype=torch.int64, device=start.device)
-    converged = torch.zeros(len(start), dtype=torch.bool, device=start.device)
-    members = torch.arange(len(start), device=start.device)  # those still in the arrays below
-    precondition, u = Multigrid(conductor.stencil), solution.clone()
-    power = conductor.power(u)  # [B], kept up to date below
-    r = conductor.stencil.residual(conductor.source(), u)
-    z = precondition(r)
-    p = z.clone()
-    rz = torch.linalg.vecdot(r, z)
-    ap = torch.empty_like(p)
-    for step in range(max_iterations + 1):
-        done = rz.mul(SAFETY) <= tolerance * power  # false for NaN
-        running = ~done & rz.isfinite()
-        if step == max_iterations or not bool(running.any()):
-            solution[members], converged[members] = u, done
-            break
-        if 2 * int(running.sum()) <= len(running):
-            solution[members], converged[members] = u, done
-            kept = running.nonzero()[:, 0]
-            members, conductor, u, r, p = members[kept], conductor.select(kept), u[kept], r[kept], p[kept]
-            power, rz, running, ap = power[kept], rz[kept], running[kept], ap[kept]
-            precondition = Multigrid(conductor.stencil)
-        conductor.stencil.apply(p, out=ap)
-        alpha = torch.where(running, rz / torch.linalg.vecdot(p, ap), 0.0)
-        u.addcmul_(alpha.unsqueeze(1), p)
-        r.addcmul_(alpha.unsqueeze(1), ap, value=-1)
-        power -= alpha * rz
-        z = precondition(r)
-        rz_new = torch.linalg.vecdot(r, z)
-        beta = torch.where(running, rz_new / rz, 0.0)
-        p.mul_(beta.unsqueeze(1)).add_(z)
-        rz = torch.where(running, rz_new, rz)
-        iterations[members] += running
-    return solution, converged.tolist(), iterations.tolist()
+    residual = conductor.stencil.residual(conductor.source(), start)
+    return conjugate_gradients(
+        conduction(conductor), start, residual, conductor.power(start), tolerance, max_iterations
+    )
 
 
 def _check_shape(conductivity: Tensor, axis: int) -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from engine.errors import InputError
-from engine.properties.bounds import hashin_shtrikman, relative_diffusivity, reuss, voigt
+from engine.properties.bounds import hashin_shtrikman, hashin_shtrikman_bulk, relative_diffusivity, reuss, voigt
 
 
 def test_known_values() -> None:
@@ -44,3 +44,13 @@ def test_refuses_what_is_no_composite() -> None:
         reuss((1.0,), (1, 0))
     with pytest.raises(InputError, match="at least 0"):
         hashin_shtrikman((0.5, 0.5), (1, -1))
+
+
+def test_bulk_modulus_is_the_coated_sphere() -> None:
+    """K = K_m + f / (1 / (K_i - K_m) + (1 - f) / (K_m + 4/3 G_m)) with the softer and the stiffer phase as matrix m."""
+    f, bulk, shear = (0.7, 0.3), (2.0, 30.0), (1.0, 20.0)
+    bounds = hashin_shtrikman_bulk(f, bulk, shear)
+    assert bounds.low == pytest.approx(2 + 0.3 / (1 / 28 + 0.7 / (2 + 4 / 3)))
+    assert bounds.high == pytest.approx(30 + 0.7 / (1 / -28 + 0.3 / (30 + 80 / 3)))
+    assert hashin_shtrikman_bulk(f, (2.0, 0.0), (1.0, 0.0)).low == 0
+    assert hashin_shtrikman_bulk((1.0, 0.0), bulk, shear).low == pytest.approx(2)

@@ -1,0 +1,293 @@
+"""Voigt order xx, yy, zz, yz, xz, xy; x, y, z are array axes 2, 1, 0."""
+
+import numpy as np
+import pytest
+import torch
+
+from engine.errors import InputError
+from engine.outcomes import Outcome
+from engine.properties.bounds import hashin_shtrikman_bulk
+from engine.properties.elasticity import Homogenized, homogenize, stiffness_basis
+from engine.properties.stiffness import isotropic, orthotropic, uniaxial_strain, youngs_modulus
+from tests import structures
+
+TIGHT = 1e-12
+SOFT, STIFF, VOID = isotropic(1.0, 0.35), isotropic(100.0, 0.2), torch.zeros(6, 6, dtype=torch.float64)
+FIBRE = orthotropic((230, 15, 15), (0.2, 0.2, 0.25), (24, 24, 6))
+
+
+def two_phases(phase: np.ndarray) -> torch.Tensor:
+    """[1, 2, D, H, W] float64: outside, inside."""
+    inside = torch.from_numpy(np.asarray(phase)).double()
+    return torch.stack([1 - inside, inside])[None]
+
+
+def cell(phase: np.ndarray, stiffness: torch.Tensor, expansion: torch.Tensor | None = None) -> Homogenized:
+    return homogenize(two_phases(phase), stiffness, expansion, tolerance=TIGHT)
+
+
+def thermal(*values: float) -> torch.Tensor:
+    """[K, 6] isotropic expansions."""
+    return torch.tensor([[value] * 3 + [0] * 3 for value in values], dtype=torch.float64)
+
+
+def bulk(stiffness: torch.Tensor) -> float:
+    return float(stiffness[:3, :3].mean())
+
+
+# ---- theory ----
+
+
+def lamination(stiffnesses: torch.Tensor, shares: torch.Tensor, normal: int) -> torch.Tensor:
+    """Exact stiffness of layers (G. W. Milton, The Theory of Composites, 2002, section 9.1): across the layers the
+    tractions, within them the strains are the same everywhere."""
+    across = {0: [0, 4, 5], 1: [1, 3, 5], 2: [2, 3, 4]}[normal]
+    within = [i for i in range(6) if i not in across]
+    c = stiffnesses
+    nn, nt, tt = c[:, across][:, :, across], c[:, across][:, :, within], c[:, within][:, :, within]
+    mean = lambda values: torch.einsum("k,k...->...", shares, values)  # noqa: E731
+    flexible = torch.linalg.inv(mean(torch.linalg.inv(nn)))
+    carried = mean(torch.linalg.solve(nn, nt))
+    own = mean(tt - nt.mT @ torch.linalg.solve(nn, nt))
+    out = torch.zeros(6, 6, dtype=c.dtype)
+    rows, columns = torch.tensor(across), torch.tensor(within)
+    out[rows[:, None], rows] = flexible
+    out[rows[:, None], columns] = flexible @ carried
+    out[columns[:, None], rows] = (flexible @ carried).T
+    out[columns[:, None], columns] = own + carried.T @ flexible @ carried
+    return out
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_layers_follow_the_exact_lamination_formula(axis: int) -> None:
+    phase = structures.laminate((4, 4, 4), normal=axis, period=4, thickness=1)
+    stiffness = torch.stack([SOFT, FIBRE])
+    found = cell(phase, stiffness).stiffness[0]
+    expected = lamination(stiffness, torch.tensor([0.75, 0.25], dtype=torch.float64), normal=2 - axis)
+    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8)
+
+
+def test_a_homogeneous_cell_is_its_material_in_two_steps() -> None:
+    result = homogenize(torch.ones(1, 1, 3, 4, 5).double(), FIBRE[None], torch.arange(6.0)[None].double())
+    torch.testing.assert_close(result.stiffness[0], FIBRE)
+    torch.testing.assert_close(result.expansion[0], torch.arange(6.0).double())
+    assert max(result.iterations[0]) <= 2
+
+
+def test_turning_the_cell_permutes_the_stiffness() -> None:
+    phase = structures.level_cut((6, 5, 4), 0.5, 1.0, seed=1)
+    one = cell(phase, torch.stack([SOFT, STIFF])).stiffness[0]
+    turned = cell(np.ascontiguousarray(phase.transpose(2, 0, 1)), torch.stack([SOFT, STIFF])).stiffness[0]
+    order = [1, 2, 0, 4, 5, 3]  # new x, y, z are old y, z, x
+    torch.testing.assert_close(turned, one[order][:, order], rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("inclusion", [isotropic(20.0, 0.25), VOID], ids=["stiff", "void"])
+def test_a_sphere_follows_the_coated_sphere(inclusion: torch.Tensor) -> None:
+    """The bulk modulus of a dilute cubic array is Hashin and Shtrikman's coated sphere but for high orders of the
+    fraction; the staircase of the voxels remains."""
+    matrix, size = isotropic(1.0, 0.3), 20
+    phase = structures.cubic_spheres((size, size, size), size, 0.27 * size)
+    found = bulk(cell(phase, torch.stack([matrix, inclusion])).stiffness[0])
+    f = float(phase.mean())
+    moduli = [(bulk(c), float(c[3, 3])) for c in (matrix, inclusion)]
+    bounds = hashin_shtrikman_bulk((1 - f, f), [m[0] for m in moduli], [m[1] for m in moduli])
+    assert 0.05 < f < 0.1
+    assert found == pytest.approx(bounds.low if float(inclusion[0, 0]) else bounds.high, rel=0.015)
+
+
+def test_random_cells_stay_between_reuss_and_voigt_in_every_direction() -> None:
+    generator = np.random.default_rng(3)
+    for seed in range(200):
+        phase = structures.level_cut((3, 4, 3), generator.uniform(0.2, 0.8), 0.5, seed)
+        stiffness = torch.stack([isotropic(generator.uniform(0.1, 1), generator.uniform(0, 0.4)), FIBRE])
+        found = homogenize(two_phases(phase), stiffness, tolerance=1e-3).stiffness[0]
+        f = phase.mean()
+        voigt = (1 - f) * stiffness[0] + f * stiffness[1]
+        reuss = torch.linalg.inv((1 - f) * torch.linalg.inv(stiffness[0]) + f * torch.linalg.inv(stiffness[1]))
+        assert torch.linalg.eigvalsh(voigt - found)[0] > -1e-6 and torch.linalg.eigvalsh(found - reuss)[0] > -1e-6
+
+
+def test_isotropic_ensembles_stay_within_hashin_and_shtrikman() -> None:
+    stiffness, f = torch.stack([SOFT, isotropic(10.0, 0.2)]), 0.4
+    found = []
+    for seed in range(4):
+        phase = structures.level_cut((12, 12, 12), f, 1.2, seed)
+        found.append(bulk(homogenize(two_phases(phase).float(), stiffness, tolerance=1e-3).stiffness[0]))
+    bounds = hashin_shtrikman_bulk((1 - f, f), [bulk(c) for c in stiffness], [float(c[3, 3]) for c in stiffness])
+    assert bounds.low < np.mean(found) < bounds.high
+
+
+def test_expansion_of_two_isotropic_phases_follows_from_the_compliance() -> None:
+    """Exact for any geometry (B. W. Rosen and Z. Hashin, Int. J. Eng. Sci. 8, 157, 1970)."""
+    a1, a2 = 60e-6, 5e-6
+    result = cell(structures.level_cut((6, 5, 4), 0.4, 0.8, seed=2), torch.stack([SOFT, STIFF]), thermal(a1, a2))
+    s1, s2 = 1 / (3 * bulk(SOFT)), 1 / (3 * bulk(STIFF))
+    identity = torch.tensor([1.0, 1, 1, 0, 0, 0], dtype=torch.float64)
+    expected = a1 * identity + (a2 - a1) / (s2 - s1) * (
+        torch.linalg.solve(result.stiffness[0], identity) - s1 * identity
+    )
+    torch.testing.assert_close(result.expansion[0], expected, rtol=1e-6, atol=1e-12)
+
+
+def test_equal_expansions_stay_and_a_void_does_not_count() -> None:
+    phase = structures.level_cut((6, 6, 6), 0.7, 1.0, seed=2)
+    result = cell(phase, torch.stack([VOID, STIFF]), thermal(7.0, 2e-5))
+    torch.testing.assert_close(result.expansion[0, :3], torch.full((3,), 2e-5).double(), rtol=1e-6, atol=0)
+
+
+# ---- numerics ----
+
+
+def test_what_nothing_holds_together_has_no_stiffness() -> None:
+    plates = structures.laminate((4, 4, 4), normal=0, period=4, thickness=2)
+    result = cell(plates, torch.stack([VOID, STIFF]), thermal(0, 1e-5))
+    assert result.outcome == [Outcome.CONVERGED]
+    moduli = [youngs_modulus(result.stiffness[0], axis) for axis in range(3)]
+    assert moduli == pytest.approx([50, 50, 0], abs=1e-3) and result.expansion.isnan().all()
+    empty = homogenize(torch.ones(1, 1, 3, 3, 3), VOID[None])
+    assert empty.outcome == [Outcome.CONVERGED] and (empty.stiffness == 0).all()
+    island = cell(structures.sphere((6, 6, 6), 2), torch.stack([VOID, STIFF]))
+    assert island.outcome == [Outcome.CONVERGED] and float(island.stiffness.abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize("contrast", (1e-3, 0.0), ids=("1000", "void"))
+def test_hard_contrasts_converge_in_single_precision(contrast: float) -> None:
+    phase = structures.level_cut((12, 12, 12), 0.6, 1.2, seed=4)
+    stiffness = torch.stack([contrast * isotropic(1.0, 0.3), isotropic(1.0, 0.3)])
+    single = homogenize(two_phases(phase).float(), stiffness)
+    exact = cell(phase, stiffness)
+    assert single.outcome == exact.outcome == [Outcome.CONVERGED]
+    ratio = (single.stiffness / exact.stiffness)[0].diagonal()
+    assert float(ratio.min()) > 1 - 1e-5 and float(ratio.max()) < 1 + 5e-4  # an energy: an upper bound
+
+
+def test_batch_gives_what_its_members_give_and_a_start_saves_steps() -> None:
+    phases = [structures.level_cut((6, 5, 4), f, 0.8, seed) for seed, f in ((1, 0.3), (2, 0.6))]
+    stiffness, expansion = torch.stack([SOFT, STIFF]), thermal(6e-5, 1e-6)
+    batch = homogenize(torch.cat([two_phases(phase) for phase in phases]).float(), stiffness, expansion)
+    for member, phase in enumerate(phases):
+        alone = homogenize(two_phases(phase).float(), stiffness, expansion)
+        torch.testing.assert_close(batch.stiffness[member], alone.stiffness[0], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(batch.expansion[member], alone.expansion[0], rtol=1e-5, atol=1e-12)
+    again = homogenize(two_phases(phases[1]).float(), stiffness, expansion, start=batch.displacements[1:])
+    assert max(again.iterations[0]) <= 3 < min(batch.iterations[1])
+
+
+def test_out_of_iterations_is_said() -> None:
+    phase = structures.level_cut((6, 6, 6), 0.5, 1.0, seed=4)
+    result = homogenize(two_phases(phase), torch.stack([SOFT, STIFF]), max_iterations=2)
+    assert result.outcome == [Outcome.OUT_OF_ITERATIONS] and result.iterations == [[2] * 6]
+
+
+def test_the_basis_has_no_more_materials_than_it_needs() -> None:
+    three = torch.stack([SOFT, isotropic(7.0, 0.1), STIFF, VOID])
+    basis, mixing = stiffness_basis(three)
+    assert len(basis) == 2
+    torch.testing.assert_close(torch.einsum("kr,rij->kij", mixing, basis), three, rtol=1e-9, atol=1e-12)
+    assert len(stiffness_basis(torch.stack([FIBRE, SOFT]))[0]) == 2
+
+
+# ---- gradient ----
+
+
+@pytest.mark.parametrize("other", [SOFT, VOID], ids=["soft", "void"])
+def test_stiffness_gradient_agrees_with_finite_differences(other: torch.Tensor) -> None:
+    """Of Young's modulus along x, in single voxels on both sides of interfaces and within the phases, one-sided."""
+    phase = structures.level_cut((4, 4, 4), 0.6, 0.6, seed=4)
+    stiffness, indicators = torch.stack([other, FIBRE]), two_phases(phase)
+    result = homogenize(indicators, stiffness, tolerance=TIGHT)
+    strain = uniaxial_strain(result.stiffness[0], 0)
+    gradient = result.stiffness_gradient(torch.outer(strain, strain)[None])
+    for voxel in np.random.default_rng(0).permutation(np.argwhere(phase >= 0))[:10]:
+        inside = phase[tuple(voxel)]
+        values = []
+        for step in (0, 1e-4, 2e-4):
+            moved = indicators.clone()
+            moved[(0, slice(None), *voxel)] += step * torch.tensor([1.0, -1.0]).double() * (1 if inside else -1)
+            values.append(youngs_modulus(homogenize(moved, stiffness, tolerance=TIGHT).stiffness[0], 0))
+        difference = (-3 * values[0] + 4 * values[1] - values[2]) / 2e-4
+        expected = (gradient[(0, 0, *voxel)] - gradient[(0, 1, *voxel)]).item() * (1 if inside else -1)
+        assert expected == pytest.approx(difference, rel=1e-3, abs=1e-6)
+
+
+def test_gradients_agree_with_finite_differences_on_soft_phases() -> None:
+    generator = torch.Generator().manual_seed(0)
+    indicators = torch.rand(1, 3, 4, 3, 5, generator=generator, dtype=torch.float64).softmax(1) * 0.9 + 0.03
+    stiffness, expansion = torch.stack([SOFT, FIBRE, VOID]), thermal(6e-5, 1e-6, 0)
+    expansion[1, 5] = 3e-6
+    result = homogenize(indicators, stiffness, expansion, tolerance=TIGHT)
+    weights = torch.randn(1, 6, 6, generator=generator, dtype=torch.float64)
+    thermal_weights = torch.randn(1, 6, generator=generator, dtype=torch.float64)
+    direction = torch.randn(indicators.shape, generator=generator, dtype=torch.float64)
+    ends = [homogenize(indicators + s * direction, stiffness, expansion, tolerance=TIGHT) for s in (1e-5, -1e-5)]
+    by_stiffness = (weights * (ends[0].stiffness - ends[1].stiffness)).sum() / 2e-5
+    by_expansion = (thermal_weights * (ends[0].expansion - ends[1].expansion)).sum() / 2e-5
+    assert (result.stiffness_gradient(weights) * direction).sum() == pytest.approx(float(by_stiffness), rel=1e-4)
+    assert (result.expansion_gradient(thermal_weights) * direction).sum() == pytest.approx(
+        float(by_expansion), rel=1e-3
+    )
+
+
+# ---- another code ----
+
+
+def test_agrees_with_torch_fem() -> None:
+    """A mirrored cell strained along its axes moves like one octant between frictionless plates."""
+    torchfem = pytest.importorskip("torchfem", reason="needs torch-fem, a development dependency")
+    from torchfem.materials import IsotropicElasticity3D
+    from torchfem.mesh import cube_hexa
+
+    n = 5
+    octant = structures.level_cut((n, n, n), 0.5, 0.8, seed=5)
+    mirrored = octant
+    for axis in range(3):
+        mirrored = np.concatenate([mirrored, np.flip(mirrored, axis)], axis)
+    ours = homogenize(two_phases(mirrored), torch.stack([SOFT, STIFF]), tolerance=1e-8).stiffness[0]
+
+    nodes, elements = cube_hexa(n + 1, n + 1, n + 1, float(n), float(n), float(n))
+    nodes = nodes.double()
+    centres = nodes[elements].mean(1).long()  # x, y, z
+    inside = torch.from_numpy(octant)[centres[:, 2], centres[:, 1], centres[:, 0]].double()
+    material = IsotropicElasticity3D(E=1 + 99 * inside, nu=0.35 - 0.15 * inside)
+    previous = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        model = torchfem.Solid(nodes, elements, material)
+        constraints, displacements = torch.zeros_like(nodes, dtype=torch.bool), torch.zeros_like(nodes)
+        for axis in range(3):
+            for at in (0, n):
+                constraints[(nodes[:, axis] - at).abs() < 1e-6, axis] = True
+        displacements[(nodes[:, 0] - n).abs() < 1e-6, 0] = float(n)
+        model.constraints, model.displacements = constraints, displacements
+        _, forces, *_ = model.solve()
+    finally:
+        torch.set_default_dtype(previous)
+    for axis in range(3):
+        face = (nodes[:, axis] - n).abs() < 1e-6
+        assert float(ours[axis, 0]) == pytest.approx(float(forces[face, axis].sum()) / n**2, rel=0.01)
+
+
+# ---- input ----
+
+
+def test_refuses_what_cannot_be_homogenized() -> None:
+    good, stiffness = torch.rand(1, 2, 3, 3, 3), torch.stack([SOFT, STIFF])
+    with pytest.raises(InputError, match=r"\[B, K, D, H, W\]"):
+        homogenize(good[0], stiffness)
+    with pytest.raises(InputError, match=r"\[2, 6, 6\]"):
+        homogenize(good, stiffness[:1])
+    with pytest.raises(InputError, match=r"phase 1.*positive definite"):
+        homogenize(good, torch.stack([SOFT, -STIFF]))
+    with pytest.raises(InputError, match="within"):
+        homogenize(good + 0.5, stiffness)
+    with pytest.raises(InputError, match="within"):
+        homogenize(good * torch.nan, stiffness)
+    with pytest.raises(InputError, match="expansion"):
+        homogenize(good, stiffness, torch.zeros(2, 3))
+    with pytest.raises(InputError, match="start"):
+        homogenize(good, stiffness, start=torch.zeros(1, 7, 3, 3, 3, 3))
+    with pytest.raises(InputError, match="20000x20000x20000"):
+        homogenize(torch.ones(1).expand(1, 2, 20_000, 20_000, 20_000), stiffness)
+    with pytest.raises(InputError, match="not asked for"):
+        homogenize(good, stiffness).expansion_gradient(torch.ones(1, 6))
