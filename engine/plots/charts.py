@@ -146,7 +146,9 @@ def _column(table: Any, name: str) -> NDArray[np.float64]:
     column = table[name]
     values = column.to_pylist() if hasattr(column, "to_pylist") else list(column)
     try:
-        return np.array([np.nan if value is None else float(value) for value in values])
+        # pandas marks a missing integer by a type of its own, which is not imported for its sake
+        missing = [value is None or type(value).__name__ == "NAType" for value in values]
+        return np.array([np.nan if gone else float(value) for value, gone in zip(values, missing, strict=True)])
     except (TypeError, ValueError) as error:
         raise InputError(f"map: column '{name}' holds no numbers ({error})") from None
 

@@ -1,6 +1,7 @@
 """Curves and maps: lines, bands and points are where the numbers are."""
 
 import numpy as np
+import pandas
 import pyarrow as pa
 import pytest
 
@@ -43,6 +44,11 @@ def test_a_map_draws_whole_rows_and_counts_the_others(kind: str) -> None:
     np.testing.assert_allclose(points.get_array(), [5.0, 6.0])
     assert figure.axes[0].texts[0].get_text() == "2 structures; 2 without a value left out"
     assert len(figure.axes[0].patches) == 1
+
+
+def test_missing_integers_of_pandas() -> None:
+    frame = pandas.DataFrame({"a": [1, None, 3], "b": [1.0, 2.0, 3.0]}).astype({"a": "Int64"})
+    np.testing.assert_allclose(plots.map(frame, "a", "b").axes[0].collections[0].get_offsets(), [[1, 1], [3, 3]])
 
 
 def test_refusals() -> None:
