@@ -1,6 +1,7 @@
 # make sweep   a real design sweep, from a fresh machine on
 # make test    the tests
 # make lint    ruff and mypy
+# make docs    the documentation as web pages, into build/docs
 # make venv    only the set-up: .venv with the pinned dependencies and this checkout
 # make clean   removes .venv, caches and build leftovers; results in runs/ stay
 
@@ -8,7 +9,7 @@ VENV := .venv
 STAMP := $(VENV)/.stamp
 BIN := $(VENV)/bin
 
-.PHONY: sweep test lint venv clean
+.PHONY: sweep test lint docs venv clean
 
 sweep: $(STAMP)
 	$(BIN)/mesoforge sweep berea_transport --out runs/berea_transport
@@ -20,6 +21,10 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo "open build/docs/index.html"
 
 venv: $(STAMP)
 
