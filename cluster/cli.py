@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import TyperException
 from typer.main import get_command
 
-from cluster.commands import characterize, compact, export, generate, models, query, sweep, synth, train
+from cluster.commands import characterize, compact, export, generate, models, query, report, sweep, synth, train
 from cluster.connect import THREADS_SLEEP
 from cluster.terminal import Interrupted, say
 from engine.errors import InputError, WorkError
@@ -60,6 +60,7 @@ app.command("design")(generate.design)
 app.command("characterize")(characterize.characterize)
 app.command("sweep")(sweep.sweep)
 app.command("query")(query.query)
+app.command("report")(report.report)
 app.command("compact")(compact.compact)
 app.command("export")(export.export)
 

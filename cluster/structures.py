@@ -67,6 +67,7 @@ class StructureSet:
         Raises:
             InputError: the folder holds something else.
         """
+        from studies.folder import REPORT_FILE
         from studies.table import SINGLE_FILE, read_structures
 
         if not self.out.exists():
@@ -82,7 +83,7 @@ class StructureSet:
                 "name another folder"
             )
         for name in names:
-            if name != SINGLE_FILE and re.split(r"[._]", name)[0] not in known:
+            if name not in (SINGLE_FILE, REPORT_FILE) and re.split(r"[._]", name)[0] not in known:
                 raise InputError(f"--out {self.out}: holds something else ('{name}'); name a new or empty folder")
         return {str(row["structure_id"]): row for row in rows}
 

@@ -25,6 +25,7 @@ from engine.models.checkpoint import write_atomically
 from engine.models.inference import Inference
 from engine.models.presets import TrainingConfig
 from engine.models.training import Report, TrainingProgress, train_networks
+from engine.models.training_curves import KEY, training_curves
 from engine.sampling.composition import Composition
 from engine.sampling.multiplane import Calibration, SamplerNumbers
 
@@ -127,6 +128,7 @@ def train(
         for name in ("fraction", "surface_area", "s2", "lineal_path", "rhythm")
         if chosen
     }
+    metrics = {**metrics, KEY: training_curves(micrographs, config.crop, config.seed)}
     card = replace(card, calibration={"numbers": asdict(calibration.numbers), "curve": curve}, metrics=dict(metrics))
     card = save_bundle(out, card, networks.autoencoder, networks.denoiser, calibration, composition)
     shutil.rmtree(workspace)

@@ -71,6 +71,18 @@ def parts(out: Path, name: str) -> list[Part]:
     return found
 
 
+def stored_ids(out: Path, name: str) -> set[str]:
+    """The structures that `out/name/` holds. Raises as `parts`."""
+    found: set[str] = set()
+    for path in list_files(out / name):
+        if not path.name.startswith(PACK_PREFIX):
+            found.add(path.stem)  # a file of its own is named after its structure
+            continue
+        with open_parquet(path) as file:
+            found.update(file.read(["structure_id"])["structure_id"].to_pylist())
+    return found
+
+
 @contextmanager
 def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
     """A Parquet file for reading, its checksums verified where it has them.

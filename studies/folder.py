@@ -28,6 +28,7 @@ from studies.config import StudyConfig
 STUDY_FILE = "study.yaml"
 JOURNAL = "optuna.journal"
 STRUCTURES = "structures"
+REPORT_FILE = "report.html"
 LOCK = ".lock"
 OWNER = ".owner.json"
 _OURS = frozenset({STUDY_FILE, JOURNAL, STRUCTURES, CURVES, VOLUMES, "artifacts", LOCK, OWNER, TEMPORARY, TOKEN})

@@ -14,11 +14,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from actors.places import keeps_volumes
+from actors.places import VOLUMES, ObjectStore, keeps_volumes, place_of
 from actors.volumes import check_structure_id
 from actors.volumes import read_volume as read_stored
 from engine.errors import InputError
+from engine.export.volumes import read_volume
 from engine.metrics import nearest
+from studies.dataset import stored_ids
 from studies.query import check_results, query, schema
 
 Library = Literal["pandas", "polars", "arrow"]
@@ -79,14 +81,22 @@ class Results:
             InputError: the folder holds no volume of that name, or its file is damaged.
         """
         check_structure_id(structure_id)
-        if not keeps_volumes(self.folder):  # of reconstruct or design: a file for people instead
-            from engine.export.volumes import FORMATS, read_volume
+        path = self._own_files().get(structure_id)
+        return read_stored(self.folder, structure_id).labels if path is None else read_volume(path).labels
 
-            for suffix in (suffix for each in FORMATS.values() for suffix in each.suffixes):
-                path = self.folder / f"{structure_id}{suffix}"
-                if path.is_file() and suffix in (".tif", ".tiff", ".npy"):
-                    return read_volume(path).labels
-        return read_stored(self.folder, structure_id).labels
+    def stored(self) -> set[str]:
+        """The structures of which there is a volume."""
+        if isinstance(place_of(self.folder), ObjectStore):
+            made = self.query("SELECT structure_id FROM structures WHERE volume_sha256 IS NOT NULL", "arrow")
+            return set(made["structure_id"].to_pylist())
+        return stored_ids(self.folder, VOLUMES) | set(self._own_files())
+
+    def _own_files(self) -> dict[str, Path]:
+        """Of the folder of `reconstruct` or `design`, which writes files for people; those that read back."""
+        if keeps_volumes(self.folder):
+            return {}
+        suffixes = (".npy", ".tiff", ".tif")  # the last counts: it holds the voxel size too
+        return {path.stem: path for suffix in suffixes for path in self.folder.glob(f"*{suffix}")}
 
 
 def _as(table: pa.Table, library: str) -> Any:

@@ -2,9 +2,13 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.browsers import MISSING, is_there, open_browser
 
 # Before numpy and torch are imported anywhere, subprocesses included: two threads are what the smallest machine has.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -44,3 +48,12 @@ def berea() -> Path:
     if not (BEREA / "weights.safetensors").is_file():
         pytest.skip(f"needs the shipped bundle in {BEREA}, which is not here yet")
     return BEREA
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A Selenium driver of a real browser without a window."""
+    if not is_there():
+        pytest.skip(MISSING)
+    with open_browser() as driver:
+        yield driver

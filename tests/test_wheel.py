@@ -39,6 +39,9 @@ def test_the_wheel_holds_the_rooms_and_their_data_only(wheel: Path, repository: 
     tops = {name.partition("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == set(ROOMS)
     assert "studies/recipes/berea_transport.yaml" in names
+    assert {f"studies/report/{name}" for name in ("page.html", "page.css", "page.js", "charts.js", "viewer.js")} <= set(
+        names
+    )
     assert any(name.endswith("LICENSE") for name in names)
     for path in [*repository.glob("engine/models/zoo/*/*.json"), *repository.glob("engine/models/zoo/*/*.safetensors")]:
         assert path.relative_to(repository).as_posix() in names
