@@ -22,7 +22,7 @@ from studies.yaml_file import read_yaml
 
 _MEANINGS: dict[str, tuple[str, str]] = {
     "structure_id": ("", "name of the structure"),
-    "curve": ("", "name of the curve: s2, lineal_path"),
+    "curve": ("", "name of the curve: s2, lineal_path, chord_length, pore_size"),
     "phase": ("", "phase that it belongs to"),
     "axis": ("", "direction; null where it is an average"),
     "r_voxels": ("voxel", "distances"),

@@ -22,6 +22,7 @@ from engine.descriptors.triple_phase import percolating_tpb_density, tpb_density
 from engine.descriptors.two_point import directional_s2
 from engine.errors import InputError
 from engine.metrics import AXES, KINDS, Metric, all_metrics
+from engine.micrographs.files import distinct_values
 from engine.outcomes import Measured, Outcome
 
 CURVE_LAGS = 32  # voxels; half of the crop that bundles are trained on
@@ -87,7 +88,7 @@ def check_labels(labels: NDArray[Any], phases: Mapping[str, int]) -> None:
                 f"labels: a single layer of voxels along {name} is no volume; give it as an image (y, x) of at least "
                 "2 by 2"
             )
-    stray = sorted(set(np.unique(labels).tolist()) - set(phases.values()))
+    stray = sorted(set(distinct_values(labels).tolist()) - set(phases.values()))
     if stray:
         count = int(np.isin(labels, stray).sum())
         declared = ", ".join(f"{name} = {label}" for name, label in phases.items())

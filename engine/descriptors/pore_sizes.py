@@ -123,7 +123,7 @@ def _within(centres: NDArray[np.bool_], r2: int, periodic: bool) -> NDArray[np.b
 
 def _radii(squared: NDArray[np.int64]) -> NDArray[np.int64]:
     """Squared radii to tell apart, from the largest down to that of the smallest ball, 1 (one voxel)."""
-    distinct = np.unique(squared[squared > 0])
+    distinct = 1 + np.flatnonzero(np.bincount(squared.ravel())[1:])  # much faster than sorting
     if len(distinct) > _MOST_RADII:
         # the largest radius that occurs at or below each of equal steps, so that every radius is one of a ball
         steps = np.linspace(1.0, math.sqrt(distinct[-1]), _MOST_RADII) ** 2
