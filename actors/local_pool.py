@@ -8,7 +8,7 @@ from actors.batches import take_batch
 from actors.engines import EngineFactory
 from actors.ledger import Job, Ledger
 from actors.messages import ErrorRecord, Result
-from actors.places import Folder
+from actors.places import Folder, Place
 from actors.pool import Pool, PoolStats
 from actors.volumes import CURVES, VOLUMES
 from actors.workers import Designed, DesignWorker, StoreWorker, certify
@@ -21,7 +21,7 @@ class LocalPool(Pool):
 
     Args:
         engine_factory: called once, here; its InputError (no such bundle) comes through.
-        out: study folder; touched by the first `submit`, made where missing.
+        out: where volumes and curves go: a folder, made where missing and touched by the first `submit`, or a store.
         batch_size: most requests generated at once.
         structure_timeout_s: a structure that takes longer is ended and fails; None: no limit. Holds where `wait` is
             called in the main thread, for what returns to Python now and then.
@@ -32,7 +32,7 @@ class LocalPool(Pool):
     def __init__(
         self,
         engine_factory: EngineFactory,
-        out: Path,
+        out: Path | Place,
         *,
         batch_size: int,
         structure_timeout_s: float | None = None,
@@ -43,16 +43,16 @@ class LocalPool(Pool):
         self._batch_size = batch_size
         self._queue: deque[Job] = deque()
         self._engine = engine_factory()
-        self._out = out
+        self._place: Place = Folder(out) if isinstance(out, Path) else out
         self._started = False
         self._timeout_s = structure_timeout_s
         self._design = DesignWorker(self._engine, structure_timeout_s)
-        self._store = StoreWorker(out, code_version)
+        self._store = StoreWorker(self._place, code_version)
 
     def submit(self, request: Request) -> None:
         job = self._ledger.admit(request)
         if not self._started:
-            Folder(self._out).clear_leftovers(VOLUMES, CURVES)
+            self._place.clear_leftovers(VOLUMES, CURVES)
             self._started = True
         self._queue.append(job)
 
