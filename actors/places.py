@@ -162,6 +162,21 @@ def parse_store(text: str) -> ObjectStore:
     return ObjectStore(text)
 
 
+def check_local(folder: Path) -> None:
+    """Refuse an address where a folder must be.
+
+    Raises:
+        InputError: `folder` looks like a URI.
+    """
+    scheme, colon, rest = str(folder).partition(":")
+    if colon and scheme.isalnum() and rest.startswith("/"):  # Path has made one slash of two
+        uri = f"{scheme}:/{rest}" if not rest.startswith("//") else str(folder)
+        raise InputError(
+            f"--out {uri}: must be a folder on a disk: the journal and the lock of a study cannot live in an object "
+            f"store; give --out DIR and --volumes {uri}"
+        )
+
+
 def place_of(study: Path) -> Folder | ObjectStore:
     """Where the volumes and curves of a study lie."""
     note = study / VOLUMES_URI

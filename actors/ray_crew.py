@@ -128,7 +128,7 @@ class Crew:
         member.node = member.pid = member.bundle = None
         member.barren = 0
         member.since = time.monotonic()
-        member.actor = self.actor_class.options(**self.resources).remote(self.setup)
+        member.actor = self.actor_class.options(scheduling_strategy="SPREAD", **self.resources).remote(self.setup)
         self.watch(self, member, member.actor.start.remote())
 
 

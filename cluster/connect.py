@@ -7,6 +7,7 @@ import signal
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ CONNECT_TIMEOUT_S = 5.0
 """A host that answers at all answers within this."""
 INIT_TIMEOUT_S = 10.0
 """Something that listens but is no Ray is given up after this; with the connect time-out: at most 15 s."""
+NODES_TIMEOUT_S = 900.0
+"""A cloud starts a machine in minutes."""
 OBJECT_STORE_BYTES = 512 * 2**20
 """Of a local Ray: work in flight is bounded, so dozens of volumes of 128³ fit many times over."""
 SOCKET_PATH_ROOM = 40
@@ -27,6 +30,9 @@ THREADS_SLEEP = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Threads that wait for each other sleep instead of spinning. Where cores are shared, as those of a design actor are
 with a property actor, spinning threads hold up the very ones they wait for: 56 s instead of 1.3 s were measured for two
 volumes of 32³ with 2 threads on 2 busy cores. Read when OpenMP is loaded, that is with torch."""
+_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""A local Ray then takes 127.0.0.1 as its address, as it does on macOS, and listens there alone. Otherwise its ports
+are open to the network. Read when ray is imported."""
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anybody
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the coming default; silences a warning
@@ -54,13 +60,14 @@ def _count(number: int, noun: str) -> str:
 
 
 @contextmanager
-def connected(address: str = "local") -> Iterator[Resources]:
+def connected(address: str = "local", nodes: int = 1) -> Iterator[Resources]:
     """Connect to Ray for the length of the block.
 
     Args:
         address: `local` starts a fresh Ray on this machine, whatever RAY_ADDRESS says and earlier runs left behind;
             `auto` joins the Ray that runs on this machine or that RAY_ADDRESS names; `host:port` and
             `ray://host:port` join that one.
+        nodes: of a cluster: wait until it has so many.
 
     Raises:
         InputError: nothing reachable there, or it is no usable Ray.
@@ -79,6 +86,7 @@ def connected(address: str = "local") -> Iterator[Resources]:
         # Workers of a local Ray inherit the environment; elsewhere it has to be sent.
         _attempt(lambda: ray.init(address=address, runtime_env={"env_vars": THREADS_SLEEP}, **_options()), address)
     try:
+        _await_nodes(nodes, address)
         yield _resources(local=False)
     finally:
         ray.shutdown()
@@ -104,11 +112,26 @@ def check_address(address: str) -> None:
         ) from None
 
 
-@contextmanager
-def _local_ray() -> Iterator[None]:
+def _await_nodes(nodes: int, address: str, timeout_s: float = NODES_TIMEOUT_S) -> None:
+    """Wait until a cluster has as many nodes: a job may start before its machines do."""
     import ray
 
+    deadline = time.monotonic() + timeout_s
+    while (alive := sum(node["Alive"] for node in ray.nodes())) < nodes:
+        if time.monotonic() >= deadline:
+            raise WorkError(
+                f"--address {address}: {_count(alive, 'node')} of {nodes} within {timeout_s:g} s; see 'ray status' "
+                "there, or ask for fewer with --nodes"
+            )
+        time.sleep(1.0)
+
+
+@contextmanager
+def _local_ray() -> Iterator[None]:
+    os.environ |= _LOOPBACK
     os.environ.pop("RAY_ADDRESS", None)  # also for the workers, which inherit the environment
+    import ray
+
     parent = tempfile.gettempdir()
     folder = tempfile.mkdtemp(prefix="mesoforge-", dir=parent if len(parent) <= SOCKET_PATH_ROOM else "/tmp")
     try:

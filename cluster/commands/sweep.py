@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cluster.connect import check_address, connected
+from cluster.resources import PoolOptions
 from cluster.terminal import Interrupted, duration, phase, say, table
 from engine.errors import InputError
 from engine.guidance.targets import Target
@@ -33,6 +34,23 @@ def sweep(
             metavar="ADDRESS", help="local starts a fresh Ray here; auto, host:port or ray://host:port join one."
         ),
     ] = "local",
+    nodes: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Of a cluster: begin once it has N nodes.", show_default=False)
+    ] = 1,
+    cpus_per_actor: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Cores per design actor, where there is no GPU.", show_default="those of a node"
+        ),
+    ] = None,
+    volumes: Annotated[
+        str | None,
+        typer.Option(metavar="URI", help="Volumes go to s3://BUCKET/PREFIX or gs://…; rows stay in the folder."),
+    ] = None,
+    structure_timeout_s: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", min=1.0, help="Give a structure up that takes longer.", show_default="3600"),
+    ] = None,
     trials: Annotated[
         int | None, typer.Option(metavar="N", help="Trials to finish, instead of the study's own number.")
     ] = None,
@@ -48,6 +66,7 @@ def sweep(
       mesoforge sweep berea_transport
       mesoforge sweep my_study.yaml --out runs/first --check
     """
+    from actors.places import check_local, parse_store
     from engine.design import check_request
     from engine.guidance.volume import check_guided
     from engine.models.bundle import load_bundle
@@ -61,15 +80,19 @@ def sweep(
             raise InputError(f"--trials {trials}: must be at least 1")
         config = replace(config, trials=trials)
     folder = out if out is not None else Path("runs") / config.name
+    check_local(folder)
     goes_on = check_folder(config, folder)
     load_bundle(config.bundle)  # whole, and fits its card: seen here, not by every worker
     check_request(Request(structure_id="any", bundle=config.bundle, shape=config.shape, seed=0), config.phases)
     check_guided([*config.targets, *(Target(metric=metric, low=0.0) for metric in _searched(config))])
     check_address(address)
+    if volumes is not None:
+        parse_store(volumes)
     if check:
         print(_plan(config, folder, goes_on=goes_on, address=address))
         return
-    summary = _run(config, folder, address)
+    options = PoolOptions(cpus_per_actor=cpus_per_actor, structure_timeout_s=structure_timeout_s, volumes=volumes)
+    summary = _run(config, folder, address, nodes, options)
     best = best_rows(folder, BEST_ROWS).to_pylist() if summary.best else []
     if json_output:
         print(json.dumps(summary.document() | {"best_rows": best}, indent=1, default=str, allow_nan=False))
@@ -100,18 +123,18 @@ def _plan(config: "StudyConfig", folder: Path, *, goes_on: bool, address: str) -
     )
 
 
-def _run(config: "StudyConfig", folder: Path, address: str) -> "Summary":
+def _run(config: "StudyConfig", folder: Path, address: str, nodes: int, options: PoolOptions) -> "Summary":
     from cluster.resources import make_pool
     from studies.folder import hold_study
     from studies.loop import run_study
 
-    with connected(address) as resources:  # first: of an address that is no Ray one line is said, the error's
+    with connected(address, nodes) as resources:  # first: of an address that is no Ray one line is said, the error's
         say(f"study {config.name}: {config.trials} trials, bundle {config.bundle}, into {folder}")
         say(str(resources))
         # The study is held before the pool exists: a second driver must not touch the folder of a running one.
         with (
             hold_study(config, folder),
-            make_pool(folder, resources) as pool,
+            make_pool(folder, resources, [config.bundle], options) as pool,
             phase("sweep", config.trials, unit="trials") as bar,
         ):
             return run_study(config, folder, pool, lambda now: bar.update(now.trials_done, _note(now)))

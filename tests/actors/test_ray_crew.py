@@ -20,9 +20,9 @@ class FakeActor:
 
     def __init__(self) -> None:
         self.made = []
-        self.options_seen: list[dict[str, float]] = []
+        self.options_seen: list[dict[str, Any]] = []
 
-    def options(self, **options: float) -> Any:
+    def options(self, **options: Any) -> Any:
         self.options_seen.append(options)
         return SimpleNamespace(remote=self._hire)
 
@@ -67,7 +67,7 @@ def crew(tmp_path: Path, killed: list[Any], started: list[tuple[Member, Any]]) -
 def test_every_member_is_asked_for_with_its_resources(crew: Crew, started: list[tuple[Member, Any]]) -> None:
     assert [member.name for member in crew.members] == ["design-0", "design-1"]
     assert [member for member, _ in started] == crew.members
-    assert crew.actor_class.options_seen == [{"num_cpus": 0.5}] * 2
+    assert crew.actor_class.options_seen == [{"num_cpus": 0.5, "scheduling_strategy": "SPREAD"}] * 2
 
 
 def test_only_ready_members_without_work_are_idle(crew: Crew) -> None:

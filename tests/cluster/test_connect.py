@@ -71,11 +71,15 @@ os.environ["RAY_ADDRESS"] = sys.argv[1]
 signal.signal(signal.SIGTERM, handler := lambda number, frame: None)
 from cluster.connect import connected
 with connected("local") as resources:
-    import ray
+    import psutil, ray
     assert resources.local and resources.nodes == 1 and resources.cpus >= 1, resources
     assert signal.getsignal(signal.SIGTERM) is handler
     worker = ray.remote(lambda: (os.getcwd(), os.environ.get("RAY_ADDRESS")))
     assert ray.get(worker.remote()) == (os.getcwd(), None)
+    family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    sockets = [each for process in family for each in process.net_connections(kind="inet") if each.status == "LISTEN"]
+    open_to_all = [each.laddr for each in sockets if each.laddr.ip.removeprefix("::ffff:") not in ("127.0.0.1", "::1")]
+    assert sockets and not open_to_all, open_to_all
     folder = Path(ray._private.worker._global_node.get_temp_dir_path())
     assert folder.name.startswith("mesoforge-") and folder.is_dir(), folder
 assert not ray.is_initialized() and not folder.exists()
@@ -83,5 +87,5 @@ print("done")
 """
 
 
-def test_a_local_ray_ignores_ray_address_and_leaves_nothing(repository: Path) -> None:
+def test_a_local_ray_ignores_ray_address_listens_here_alone_and_leaves_nothing(repository: Path) -> None:
     assert run_alone(LOCAL, repository, f"127.0.0.1:{closed_port()}").strip() == "done"
