@@ -37,7 +37,8 @@ export RAY_AUTH_MODE=token
 RAY_AUTH_TOKEN=$(python3 -c 'import secrets; print(secrets.token_hex(32))')
 export RAY_AUTH_TOKEN
 
-head_node=$(scontrol show hostnames "${SLURM_JOB_NODELIST}" | head -n 1)
+mapfile -t hosts < <(scontrol show hostnames "${SLURM_JOB_NODELIST}")
+head_node=${hosts[0]}
 head_ip=$(srun --nodes=1 --ntasks=1 --nodelist="${head_node}" hostname --ip-address | awk '{print $1}')
 port=$((20000 + SLURM_JOB_ID % 20000)) # two jobs on one node do not meet
 gpus=${SLURM_GPUS_ON_NODE:-0}

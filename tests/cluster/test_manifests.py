@@ -145,12 +145,12 @@ def test_the_slurm_script_calls_what_exists() -> None:
 
 SLURM = """#!/bin/bash
 # Stands for srun, scontrol, ray and mesoforge: notes how it was called.
-echo "$(basename "$0") $*" >>"$CALLS"
-case "$(basename "$0") $*" in
+trap 'echo "${0##*/} stopped" >>"$CALLS"; exit 130' TERM
+echo "${0##*/} $*" >>"$CALLS"
+case "${0##*/} $*" in
     scontrol*) printf 'node1\\nnode2\\n' ;;
     *"hostname --ip-address"*) echo "10.0.0.1 fe80::1" ;;
-    mesoforge*) trap 'echo "mesoforge stopped" >>"$CALLS"; exit 130' TERM
-        for _ in $(seq 100); do sleep 0.1; [[ -n "${QUICK:-}" ]] && exit 0; done ;;
+    mesoforge*) for _ in $(seq 100); do sleep 0.1; [[ -n "${QUICK:-}" ]] && exit 0; done ;;
 esac
 """
 
@@ -178,7 +178,7 @@ def test_the_slurm_script_runs_the_sweep_and_passes_the_signal_on(tmp_path: Path
     if not quick:
         deadline = time.monotonic() + 60
         while not (calls.exists() and "mesoforge sweep" in calls.read_text()):
-            assert time.monotonic() < deadline
+            assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.05)
         process.terminate()
     assert process.wait(60) == (0 if quick else 130)
