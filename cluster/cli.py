@@ -11,7 +11,19 @@ import typer
 from typer.exceptions import TyperException
 from typer.main import get_command
 
-from cluster.commands import characterize, compact, export, generate, models, query, report, sweep, synth, train
+from cluster.commands import (
+    characterize,
+    compact,
+    evaluate,
+    export,
+    generate,
+    models,
+    query,
+    report,
+    sweep,
+    synth,
+    train,
+)
 from cluster.connect import THREADS_SLEEP
 from cluster.terminal import Interrupted, say
 from engine.errors import InputError, WorkError
@@ -58,6 +70,7 @@ app.command("synth")(synth.synth)
 app.command("reconstruct")(generate.reconstruct)
 app.command("design")(generate.design)
 app.command("characterize")(characterize.characterize)
+app.command("evaluate")(evaluate.evaluate)
 app.command("sweep")(sweep.sweep)
 app.command("query")(query.query)
 app.command("report")(report.report)
