@@ -1,11 +1,14 @@
 """The row of a structure: plain scalars, one per column, the same from a pool and from the command line."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any
 
 from actors.messages import Failure
-from engine.guidance.targets import Target
+from engine.errors import InputError
+from engine.guidance.targets import Target, parse_target
 from engine.outcomes import DesignOutcome, Measured
-from engine.request import Request
+from engine.request import Request, Settings
 
 if TYPE_CHECKING:
     from engine.design import Generated, Measurement
@@ -64,20 +67,48 @@ def make_failed_row(request: Request, failure: Failure, *, code_version: str, ca
     return row
 
 
-def _head(request: Request, code_version: str, card: "Card | None") -> Row:
+def request_columns(request: Request) -> Row:
+    """The columns that say what was asked; with the bundle's hash and the code version they decide the voxels."""
     return {
         "structure_id": request.structure_id,
         "seed": request.seed,
         "shape_z": request.shape[0],
         "shape_y": request.shape[1],
         "shape_x": request.shape[2],
+        "targets": [str(target) for target in request.targets],
+        **asdict(request.settings),
+    }
+
+
+def request_of_row(row: Mapping[str, Any], bundle: str) -> Request:
+    """The request that a row answers, to be made again with `bundle`.
+
+    Raises:
+        InputError: the row does not hold all of it (an older version wrote it).
+    """
+    names = [field.name for field in fields(Settings)]
+    absent = [name for name in (*names, "seed", "targets") if name not in row]
+    if absent or row["guidance_iterations"] is None:
+        raise InputError(
+            f"structure {row['structure_id']}: its row does not say how it was made "
+            f"({', '.join(absent) or 'guidance_iterations'} missing); an older version of mesoforge wrote it"
+        )
+    return Request(
+        structure_id=row["structure_id"],
+        bundle=bundle,
+        shape=(row["shape_z"], row["shape_y"], row["shape_x"]),
+        seed=row["seed"],
+        targets=tuple(parse_target(text) for text in row["targets"] or ()),
+        settings=Settings(**{name: row[name] for name in names}),
+    )
+
+
+def _head(request: Request, code_version: str, card: "Card | None") -> Row:
+    return request_columns(request) | {
         "bundle": request.bundle if card is None else card.name,
         "bundle_hash": None if card is None else card.hash,
         "voxel_size_um": None if card is None else card.voxel_size_um,
         "code_version": code_version,
-        "sampler": request.settings.sampler,
-        "steps": request.settings.steps,
-        "targets": [str(target) for target in request.targets],
     }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import InputError
-from engine.guidance.targets import Target
+from engine.guidance.targets import Target, parse_target
 from engine.metrics import Metric
 from engine.request import Request, Settings, structure_id, structure_seed
 
@@ -46,8 +46,9 @@ class StructureSet:
             raise InputError(f"--seed {seed}: must be 0 or above")
         self.out, self.count, self.formats = out, count, formats
         self._card, self._bundle, self._shape, self._seed = card, bundle, shape, seed
-        self._targets, self._settings = targets, settings
         texts = [str(target) for target in targets]
+        # rounded to their texts, so that those in a row give the same request again
+        self._targets, self._settings = tuple(parse_target(text) for text in texts), settings
         self._key = f"{card.hash}/{shape}/{texts}/{settings}/{seed}"
         self.request(0)  # a shape that cannot be is refused here
 

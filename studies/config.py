@@ -1,4 +1,4 @@
-"""A study as a frozen configuration: what to search, what to ask for, how often.
+"""A study as a frozen configuration: what to search, what to ask for, how often. `studies.reading` reads it from YAML.
 
 A study file reads
 
@@ -18,23 +18,46 @@ value at some fractions, in between it is interpolated. Without `times` the numb
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from importlib import resources
-from pathlib import Path
+from enum import StrEnum
 from typing import Any, Literal, get_args
 
 import yaml
 
 from engine.errors import InputError
-from engine.guidance.targets import Target, check_feasible, parse_target
-from engine.metrics import Metric, nearest, parse_metric
+from engine.guidance.targets import Target
+from engine.metrics import Metric
 from engine.request import Settings
-from studies.search import SearchEntry, TargetSearch, entry_document, search_entry
-from studies.yaml_file import StudyFile, parse_study_file
+from studies.search import ChoiceSearch, Parameter, Range, SearchEntry, TargetSearch, Tolerance, entry_document
 
-SamplerName = Literal["tpe", "random", "qmc", "grid"]
+SamplerName = Literal["tpe", "gp", "nsga2", "nsga3", "qmc", "grid", "random"]
 SAMPLERS: tuple[str, ...] = get_args(SamplerName)
+ADAPTIVE = frozenset({"tpe", "gp", "nsga2", "nsga3"})
+"""Samplers whose points depend on earlier results; map mode's own rule is one of them."""
+JOURNAL_STORAGE = "journal"
+BUDGET_KEYS = frozenset({"trials", "hours", "converged", "startup_trials", "population", "unguided"})
+"""What may differ when a study goes on: how long it runs, and what follows from that. Everything else decides what it
+is."""
+
+
+class Mode(StrEnum):
+    """What a study looks for."""
+
+    BEST = "best"  # one objective
+    PARETO = "pareto"  # several objectives: their front
+    MAP = "map"  # none: cover a space of metrics evenly
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyBundle:
+    """A model bundle as a study knows it."""
+
+    name: str
+    """Name or path, as the study file has it."""
+    hash: str
+    """When the study was made: going on with another bundle is refused."""
+    phases: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,225 +68,205 @@ class Objective:
     def better(self, value: float, other: float) -> bool:
         return value > other if self.maximize else value < other
 
+    def document(self) -> dict[str, str]:
+        return {"maximize" if self.maximize else "minimize": str(self.metric)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """When a study is done: at the first of these."""
+
+    trials: int | None = None
+    hours: float | None = None
+    """Of work; the runs of a study add up."""
+    after: int | None = None
+    """Trials in a row that brought nothing new."""
+    tolerance: Tolerance | None = None
+    """Of `after`: what counts as new, in percent of the range of values seen."""
+
+    def __post_init__(self) -> None:
+        if self.trials is None and self.hours is None and self.after is None:
+            raise InputError("trials: is missing; add it, such as 'trials: 12' (or hours, or converged)")
+        if self.trials is not None and self.trials < 1:
+            raise InputError(f"trials: must be at least 1, not {self.trials}")
+        if self.hours is not None and self.hours <= 0:
+            raise InputError(f"hours: must be above 0, not {self.hours:g}")
+        if self.after is not None and self.after < 1:
+            raise InputError(f"converged.after: must be at least 1, not {self.after}")
+        if self.tolerance is not None and not (self.tolerance.percent and self.tolerance.value < 100):
+            raise InputError(f"converged.tolerance: must be a percentage below 100%, such as 1%, not {self.tolerance}")
+
+    def __str__(self) -> str:
+        parts = [] if self.trials is None else [f"{self.trials} trials"]
+        parts += [] if self.hours is None else [f"{self.hours:g} hours"]
+        parts += [] if self.after is None else [f"{self.after} trials in a row that bring nothing new"]
+        return " or ".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapAxis:
+    """An interval of a metric that a map covers in equal cells."""
+
+    metric: Metric
+    low: float
+    high: float
+    cells: int = 8
+
+    def __post_init__(self) -> None:
+        kind = self.metric.kind
+        if not kind.low <= self.low < self.high <= kind.high:
+            raise InputError(
+                f"map.{self.metric}: must be an interval within [{kind.low:g}, {kind.high:g}], "
+                f"not [{self.low:g}, {self.high:g}]"
+            )
+        if not 1 <= self.cells <= 1000:
+            raise InputError(f"map.{self.metric}.cells: must lie within [1, 1000], not {self.cells}")
+
+    @property
+    def entry(self) -> TargetSearch:
+        """As a searched target: any value within the interval, to within half a cell."""
+        half = 0.5 * (self.high - self.low) / self.cells
+        return TargetSearch(
+            metric=self.metric, range=Range(low=self.low, high=self.high), tolerance=Tolerance(value=half)
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig:
-    """Everything that decides what a study does. Two studies are the same when `document()` is."""
+    """Everything that decides what a study does. Two studies are the same when `document()` is, up to BUDGET_KEYS."""
 
     name: str
     """Part of every structure's id and seed."""
-    bundle: str
-    bundle_hash: str
-    """Hash of the bundle when the study was made: going on with another bundle is refused."""
-    phases: tuple[str, ...]
-    """Phase names of the bundle."""
-    shape: tuple[int, int, int]
-    """Voxels along (z, y, x)."""
+    bundles: tuple[StudyBundle, ...]
+    """Where several, the choice is searched."""
+    shapes: tuple[tuple[int, int, int], ...]
+    """Voxels along (z, y, x). Where several, the choice is searched."""
     seed: int
-    trials: int
-    """Trials to finish; infeasible samples, which cost nothing, are not counted."""
+    budget: Budget
     samples: int = 1
-    """Structures per trial; the objective is their mean."""
+    """Structures per trial; an objective is their mean."""
     sampler: SamplerName = "tpe"
     startup_trials: int = 4
-    """Trials placed by a quasi-random sequence before TPE takes over."""
-    search: tuple[SearchEntry, ...]
+    """Trials placed by a quasi-random sequence before an adaptive sampler takes over."""
+    population: int = 50
+    """Trials in a generation of nsga2 and nsga3."""
+    deterministic: bool = False
+    """Tell results in the order of asking, so that an adaptive sampler is repeatable."""
+    window: int = 8
+    """Trials worked on at once where deterministic."""
+    search: tuple[SearchEntry, ...] = ()
     targets: tuple[Target, ...] = ()
     """Targets that every structure has."""
-    objective: Objective
+    objectives: tuple[Objective, ...] = ()
+    map: tuple[MapAxis, ...] = ()
+    unguided: int = 0
+    """With map: first trials without targets."""
     constraints: tuple[Target, ...] = ()
     """What a trial's means must satisfy to count as feasible."""
     settings: Settings = field(default_factory=Settings)
+    storage: str = JOURNAL_STORAGE
 
     def __post_init__(self) -> None:
-        if self.trials < 1:
-            raise InputError(f"trials: must be at least 1, not {self.trials}")
-        points = grid_points(self.search) if self.sampler == "grid" else None
-        if points is not None and self.trials > points:
-            raise InputError(f"trials: the grid has {points} points, fewer than {self.trials}; leave trials out")
+        for name, least in (("samples", 1), ("startup_trials", 1), ("population", 2), ("window", 1), ("unguided", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name}: must be at least {least}, not {getattr(self, name)}")
+        if bool(self.objectives) == bool(self.map):
+            raise InputError("objective: give an objective, objectives or a map, and one of them alone")
+        if not self.parameters:
+            raise InputError("search: nothing to search; add a line such as 'fraction[pore]: {low: .1, high: .3, ...}'")
+
+    @property
+    def mode(self) -> Mode:
+        return Mode.MAP if self.map else Mode.PARETO if len(self.objectives) > 1 else Mode.BEST
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether a point depends on earlier results."""
+        return self.mode is Mode.MAP or self.sampler in ADAPTIVE
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """Phase names of all bundles, each once."""
+        return tuple(dict.fromkeys(phase for bundle in self.bundles for phase in bundle.phases))
+
+    @property
+    def target_entries(self) -> tuple[TargetSearch, ...]:
+        """What is asked of the metrics of a structure: searched targets and the axes of a map."""
+        searched = tuple(entry for entry in self.search if isinstance(entry, TargetSearch))
+        return (*searched, *(axis.entry for axis in self.map))
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """What a trial chooses, in the order of its Optuna parameters."""
+        names = tuple(bundle.name for bundle in self.bundles)
+        choices = [ChoiceSearch(parameter="bundle", range=Range(values=names))] if len(names) > 1 else []
+        if len(self.shapes) > 1:
+            sizes = tuple(size_text(shape) for shape in self.shapes)
+            choices.append(ChoiceSearch(parameter="size", range=Range(values=sizes)))
+        return (*choices, *self.search, *(axis.entry for axis in self.map))
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The metrics that the study is about, each once, objectives and axes first."""
+        named = [objective.metric for objective in self.objectives] + [axis.metric for axis in self.map]
+        named += [entry.metric for entry in self.target_entries]
+        return tuple(dict.fromkeys([*named, *(target.metric for target in (*self.targets, *self.constraints))]))
 
     def document(self) -> dict[str, Any]:
         """The configuration in the form of a study file."""
-        return {
+        one = self.bundles[0] if len(self.bundles) == 1 else None
+        shape = self.shapes[0] if len(self.shapes) == 1 else None
+        converged = {"after": self.budget.after, "tolerance": str(self.budget.tolerance)}
+        document = {
             "name": self.name,
-            "bundle": self.bundle,
-            "bundle_hash": self.bundle_hash,
-            "shape": list(self.shape),
+            "bundle": one and one.name,
+            "bundles": [] if one else [bundle.name for bundle in self.bundles],
+            "bundle_hash": one.hash if one else {bundle.name: bundle.hash for bundle in self.bundles},
+            "shape": list(shape) if shape else None,
+            "sizes": [] if shape else [z for z, _, _ in self.shapes],
             "seed": self.seed,
-            "trials": self.trials,
+            "trials": self.budget.trials,
+            "hours": self.budget.hours,
+            "converged": None if self.budget.after is None else converged,
             "samples": self.samples,
             "sampler": self.sampler,
             "startup_trials": self.startup_trials,
+            "population": self.population,
+            "deterministic": self.deterministic,
+            "window": self.window,
             "search": {entry.key: entry_document(entry) for entry in self.search},
             "targets": [str(target) for target in self.targets],
-            "objective": {"maximize" if self.objective.maximize else "minimize": str(self.objective.metric)},
+            "objective": self.objectives[0].document() if self.mode is Mode.BEST else None,
+            "objectives": [item.document() for item in self.objectives] if self.mode is Mode.PARETO else [],
+            "map": {str(a.metric): {"low": a.low, "high": a.high, "cells": a.cells} for a in self.map},
+            "unguided": self.unguided if self.map else None,
             "constraints": [str(constraint) for constraint in self.constraints],
             "settings": {key: value for key, value in asdict(self.settings).items() if value is not None},
+            "storage": self.storage,
         }
+        return {key: value for key, value in document.items() if value is not None and key not in self._idle(document)}
+
+    def _idle(self, document: dict[str, Any]) -> set[str]:
+        """Keys that say nothing here: empty ones, and those of modes and samplers that are not used."""
+        idle = {key for key in ("bundles", "sizes", "objectives", "map") if not document[key]}
+        idle |= set() if self.deterministic else {"deterministic", "window"}
+        idle |= set() if self.sampler.startswith("nsga") and not self.map else {"population"}
+        idle |= {"sampler", "startup_trials"} if self.map else set()
+        return idle | ({"storage"} if self.storage == JOURNAL_STORAGE else set())
 
     def text(self) -> str:
         """The study file that stands for this configuration, defaults included."""
         return yaml.safe_dump(self.document(), sort_keys=False, allow_unicode=True)
 
 
-BundleFacts = tuple[tuple[str, ...], str]  # phase names, hash
+def size_text(shape: tuple[int, int, int]) -> str:
+    """(64, 64, 64) -> `64`; (64, 96, 96) -> `64x96x96`."""
+    return str(shape[0]) if len(set(shape)) == 1 else "x".join(map(str, shape))
 
 
-def bundle_facts(bundle: str) -> BundleFacts:
-    """Phase names and hash of a bundle, from its card alone."""
-    from engine.models.bundle import read_card
-
-    card = read_card(bundle)
-    return tuple(phase.name for phase in card.phases), card.hash
-
-
-def recipe_names() -> list[str]:
-    """Names of the studies that ship."""
-    folder = resources.files("studies").joinpath("recipes")
-    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
-
-
-def load_study(where: str | Path, facts: Callable[[str], BundleFacts] = bundle_facts) -> StudyConfig:
-    """Read a study file or a recipe that ships.
-
-    Args:
-        where: path of a YAML file, or the name of a recipe. A file of that name goes first.
-        facts: gives the phase names and the hash of a bundle.
-
-    Raises:
-        InputError: no such study; or a key, value, metric or bundle in it that cannot be used.
-    """
-    path = Path(where)
-    if path.is_file():
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: cannot be read as text ({error})") from None
-        return parse_study(text, str(path), default_name=path.stem, facts=facts)
-    if str(where) in recipe_names():
-        text = resources.files("studies").joinpath("recipes", f"{where}.yaml").read_text(encoding="utf-8")
-        return parse_study(text, f"recipe {where}", default_name=str(where), facts=facts)
-    raise InputError(f"study '{where}': no such file and no recipe of this name{nearest(str(where), recipe_names())}")
-
-
-def parse_study(text: str, where: str, *, default_name: str, facts: Callable[[str], BundleFacts]) -> StudyConfig:
-    """A study file's text -> configuration. `where` stands in error messages. Raises InputError."""
-    file = parse_study_file(text, where)
-    phases, bundle_hash = facts(file.bundle)
-    try:
-        return _build(file, file.name or default_name, phases, bundle_hash)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-
-
-def _build(file: StudyFile, name: str, phases: tuple[str, ...], bundle_hash: str) -> StudyConfig:
-    if file.bundle_hash is not None and file.bundle_hash != bundle_hash:
-        raise InputError(
-            f"bundle_hash: bundle '{file.bundle}' is not the one this study was made with "
-            f"({bundle_hash[:12]} now, {file.bundle_hash[:12]} then); restore it, or start a new study"
-        )
-    if (file.size is None) == (file.shape is None):
-        raise InputError("size: give either size or shape, such as 'size: 64'")
-    side = file.size or 0
-    z, y, x = file.shape if file.shape is not None else (side, side, side)
-    if min(z, y, x) < 1:
-        raise InputError(f"{'size' if file.shape is None else 'shape'}: must be at least 1 voxel, not {min(z, y, x)}")
-    if not 0 <= file.seed < 2**63:
-        raise InputError(f"seed: must lie within [0, 2**63), not {file.seed}")
-    if file.samples < 1:
-        raise InputError(f"samples: must be at least 1, not {file.samples}")
-    if file.sampler not in SAMPLERS:
-        raise InputError(f"sampler: no sampler is called '{file.sampler}'{nearest(file.sampler, SAMPLERS)}")
-    search = tuple(search_entry(key, entry, phases) for key, entry in file.search.items())
-    if not search:
-        raise InputError("search: nothing to search; add a line such as 'fraction[pore]: {low: .1, high: .3, ...}'")
-    try:
-        settings = Settings(**{key: value for key, value in file.settings.model_dump().items() if value is not None})
-    except InputError as error:
-        raise InputError(f"settings.{error}") from None
-    config_targets = tuple(_target("targets", text, phases) for text in file.targets)
-    trials = file.trials
-    if trials is None:
-        if file.sampler != "grid":
-            raise InputError("trials: is missing; add it, such as 'trials: 12'")
-        trials = grid_points(search)
-    # a third on start-up leaves the model of TPE most of a short study; ten is Optuna's own default
-    startup = max(1, min(10, trials // 3)) if file.startup_trials is None else file.startup_trials
-    if startup < 1:
-        raise InputError(f"startup_trials: must be at least 1, not {startup}")
-    config = StudyConfig(
-        name=name,
-        bundle=file.bundle,
-        bundle_hash=bundle_hash,
-        phases=phases,
-        shape=(z, y, x),
-        seed=file.seed,
-        trials=trials,
-        samples=file.samples,
-        sampler=file.sampler,  # type: ignore[arg-type]
-        startup_trials=startup,
-        search=search,
-        targets=config_targets,
-        objective=_objective(file, phases),
-        constraints=tuple(_target("constraints", text, phases) for text in file.constraints),
-        settings=settings,
-    )
-    _check_space(config)
-    return config
-
-
-def grid_points(search: Sequence[SearchEntry]) -> int:
-    """Number of points of the grid. Raises InputError where an entry is continuous."""
-    for entry in search:
-        if not entry.range.options():
-            raise InputError(f"search.{entry.key}: sampler grid needs 'values' or a 'step' here")
-    return math.prod(len(entry.range.options()) for entry in search)
-
-
-def _target(key: str, text: str, phases: tuple[str, ...]) -> Target:
-    try:
-        return parse_target(text, phases)
-    except InputError as error:
-        raise InputError(f"{key}: {error}") from None
-
-
-def _objective(file: StudyFile, phases: tuple[str, ...]) -> Objective:
-    maximize, minimize = file.objective.maximize, file.objective.minimize
-    if (maximize is None) == (minimize is None):
-        raise InputError("objective: give either maximize or minimize, such as {maximize: 'diffusivity[pore,z]'}")
-    text = maximize if maximize is not None else minimize
-    assert text is not None
-    try:
-        return Objective(metric=parse_metric(text, phases), maximize=maximize is not None)
-    except InputError as error:
-        raise InputError(f"objective: {error}") from None
-
-
-def _check_space(config: StudyConfig) -> None:
-    """Refuse a search of which no point can be met, before anything is computed."""
-    entries = [entry for entry in config.search if isinstance(entry, TargetSearch)]
-    fixed = {target.metric for target in config.targets}
-    searched = {entry.metric for entry in entries}
-    for entry in entries:
-        if entry.metric in fixed:
-            raise InputError(f"search.{entry.metric}: has a fixed target as well; remove one of the two")
-        fraction = Metric("fraction", entry.metric.phase)
-        if entry.times and fraction not in searched | fixed:
-            raise InputError(f"search.{entry.metric}.times: needs {fraction} among search or targets")
-    widest = list(config.targets)
-    for entry in entries:
-        low, high = entry.range.low, entry.range.high
-        if entry.times:
-            values = [value for _, value in entry.times]
-            low, high = low * min(values), high * max(values)
-        widest.append(
-            Target(metric=entry.metric, low=low - entry.tolerance.margin(low), high=high + entry.tolerance.margin(high))
-        )
-    try:
-        check_feasible(widest, config.phases)
-    except InputError as error:
-        raise InputError(f"search: no point of it can be met: {error}") from None
-    try:
-        check_feasible(config.constraints, config.phases)
-    except InputError as error:
-        raise InputError(f"constraints: {error}") from None
+def grid_points(parameters: Sequence[Parameter]) -> int:
+    """Number of points of the grid, whether they can be met or not. Raises InputError where one is continuous."""
+    for parameter in parameters:
+        if not parameter.range.options():
+            raise InputError(f"search.{parameter.parameter}: sampler grid needs 'values' or a 'step' here")
+    return math.prod(len(parameter.range.options()) for parameter in parameters)

@@ -4,6 +4,8 @@ DIR/study.yaml          the frozen configuration
 DIR/optuna.journal      trials
 DIR/structures/         one row per structure, a file per flush
 DIR/curves/  volumes/   one file per structure, written by the pool
+DIR/runs/               what each run did: a summary and a log
+DIR/damaged/            files of rows that could not be read; their structures were made again
 DIR/.lock  .owner.json  one driver at a time; DIR/.tmp holds files that are not whole yet
 """
 
@@ -21,17 +23,37 @@ import filelock
 import yaml
 
 from actors.files import TEMPORARY, TOKEN, clear_leftovers
+from actors.places import VOLUMES_URI
 from actors.volumes import CURVES, VOLUMES
 from engine.errors import InputError, WorkError
-from studies.config import StudyConfig
+from studies.config import BUDGET_KEYS, StudyConfig
+from studies.yaml_file import StudyFile
 
 STUDY_FILE = "study.yaml"
 JOURNAL = "optuna.journal"
 STRUCTURES = "structures"
 REPORT_FILE = "report.html"
+DAMAGED = "damaged"
+RUNS = "runs"
 LOCK = ".lock"
 OWNER = ".owner.json"
-_OURS = frozenset({STUDY_FILE, JOURNAL, STRUCTURES, CURVES, VOLUMES, "artifacts", LOCK, OWNER, TEMPORARY, TOKEN})
+_OURS = frozenset(
+    {
+        STUDY_FILE,
+        JOURNAL,
+        STRUCTURES,
+        CURVES,
+        VOLUMES,
+        "artifacts",
+        RUNS,
+        DAMAGED,
+        LOCK,
+        OWNER,
+        TEMPORARY,
+        TOKEN,
+        VOLUMES_URI,
+    }
+)
 
 
 def check_folder(config: StudyConfig, out: Path) -> bool:
@@ -103,10 +125,10 @@ def hold_study(config: StudyConfig, out: Path) -> Iterator[bool]:
         with _file_lock(out) as outermost:
             goes_on = check_folder(config, out)
             if outermost:
-                clear_leftovers(out, STRUCTURES, STUDY_FILE)
+                clear_leftovers(out, STRUCTURES, STUDY_FILE, RUNS)
                 _write_owner(out)
             try:
-                if not goes_on:
+                if not goes_on or _read_study(out / STUDY_FILE) != config.document():  # the budget may have changed
                     write_text(config.text(), out, STUDY_FILE)
                 (out / STRUCTURES).mkdir(exist_ok=True)
                 yield goes_on
@@ -178,20 +200,25 @@ def folder_errors(out: Path) -> Iterator[None]:
 
 
 def write_text(text: str, out: Path, name: str) -> None:
-    """Write `out/name` so that it appears whole or not at all, and lasts once this returns."""
+    """Write `out/name` so that it appears whole or not at all, and lasts once this returns. Raises OSError."""
+    write_bytes(text.encode(), out, name)
+
+
+def write_bytes(data: bytes, out: Path, name: str) -> None:
+    """As `write_text`."""
     temporary = out / TEMPORARY
     temporary.mkdir(exist_ok=True)
-    path = temporary / f"{name}-{os.getpid()}.{uuid.uuid4().hex[:8]}"
+    path = temporary / f"{name.replace('/', '-')}-{os.getpid()}.{uuid.uuid4().hex[:8]}"
     try:
-        with path.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with path.open("wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(path, out / name)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-    folder = os.open(out, os.O_RDONLY)
+    folder = os.open((out / name).parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
@@ -199,19 +226,28 @@ def write_text(text: str, out: Path, name: str) -> None:
 
 
 def _check_same(config: StudyConfig, file: Path) -> None:
-    try:
-        there = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        there = None
+    there, asked = _read_study(file), config.document()
     if not isinstance(there, dict):
         raise InputError(f"{file}: cannot be read as a study; restore it, or give another --out")
-    asked = config.document()
     for key in asked | there:
-        if there.get(key) != asked.get(key):
+        if key not in BUDGET_KEYS and _value(there, key) != _value(asked, key):
             raise InputError(
-                f"{file.parent}: holds a different study: {key} is {_short(there.get(key))} there and "
-                f"{_short(asked.get(key))} here; give another --out"
+                f"{file.parent}: holds a different study: {key} is {_short(_value(there, key))} there and "
+                f"{_short(_value(asked, key))} here; give another --out"
             )
+
+
+def _read_study(file: Path) -> object:
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
+
+
+def _value(document: dict, key: str) -> object:
+    """A key that an older version did not know has its default."""
+    field = StudyFile.model_fields.get(key)
+    return document.get(key, field.get_default(call_default_factory=True) if field is not None else None)
 
 
 def _short(value: object) -> str:

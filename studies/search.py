@@ -104,7 +104,17 @@ class SettingSearch:
         return self.key
 
 
+@dataclass(frozen=True, kw_only=True)
+class ChoiceSearch:
+    """A choice between several bundles, sizes or the like, which a study file lists at its top level."""
+
+    parameter: str
+    """Name of the Optuna parameter: `bundle`, `size`, `guided`."""
+    range: Range
+
+
 SearchEntry = TargetSearch | SettingSearch
+Parameter = TargetSearch | SettingSearch | ChoiceSearch
 
 
 def search_entry(key: str, entry: EntryFile, phases: tuple[str, ...]) -> SearchEntry:
@@ -119,7 +129,7 @@ def search_entry(key: str, entry: EntryFile, phases: tuple[str, ...]) -> SearchE
         found = TargetSearch(
             metric=metric,
             range=_range(entry, integer=False),
-            tolerance=_tolerance(entry.tolerance),
+            tolerance=read_tolerance(entry.tolerance),
             times=tuple(sorted((entry.times or {}).items())),
         )
         if any(isinstance(value, str) for value in found.range.values):
@@ -184,7 +194,8 @@ def _range(entry: EntryFile, *, integer: bool) -> Range:
     return Range(low=cast(entry.low), high=cast(entry.high), step=step, log=entry.log, integer=integer)
 
 
-def _tolerance(value: object) -> Tolerance:
+def read_tolerance(value: object) -> Tolerance:
+    """A number, or a percentage such as `5%`. Raises InputError."""
     text = str(value).strip()
     try:
         if isinstance(value, bool):

@@ -1,11 +1,7 @@
-"""The search space: Optuna distributions, the point of the next trial, and what a point asks for.
-
-A sampler is made afresh for every ask, from the study's seed and the number of the trial, so that a study that was
-killed and started again neither repeats its start-up points nor depends on when it was killed.
-"""
+"""The search space: Optuna distributions, points that can be met, and what a point asks for."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,18 +9,30 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from engine.errors import InputError
 from engine.guidance.targets import Target, check_feasible, parse_target
 from engine.metrics import Metric
 from engine.request import Request, Settings, structure_id, structure_seed
-from studies.config import StudyConfig
-from studies.search import Range, SettingSearch, TargetSearch
+from studies.config import StudyBundle, StudyConfig, grid_points, size_text
+from studies.search import Parameter, Range, SettingSearch
 
 Params = dict[str, Any]
+GUIDED = "guided"
+"""Parameter of a map's trials: whether they have targets."""
+MOST_GRID_POINTS = 100_000  # each is checked against the bounds before the study starts: some seconds
+PATIENCE = 10_000  # points in a row that cannot be met: the search is stated wrongly
+CHUNK = 256  # points of the Sobol sequence made at once
 
 
-def distributions(config: StudyConfig) -> dict[str, BaseDistribution]:
-    """Parameter name -> distribution, in the order of the study file."""
-    return {entry.parameter: _distribution(entry.range) for entry in config.search}
+def distributions(config: StudyConfig, number: int) -> dict[str, BaseDistribution]:
+    """Parameter name -> distribution of a trial, in the order of the study file; those of a trial without targets are
+    that it has none."""
+    if not config.map:
+        return {parameter.parameter: _distribution(parameter.range) for parameter in config.parameters}
+    guided: dict[str, BaseDistribution] = {GUIDED: CategoricalDistribution((False, True))}
+    if number < config.unguided:
+        return guided
+    return guided | {parameter.parameter: _distribution(parameter.range) for parameter in config.parameters}
 
 
 def _distribution(range_: Range) -> BaseDistribution:
@@ -37,83 +45,96 @@ def _distribution(range_: Range) -> BaseDistribution:
 
 def has_params(config: StudyConfig, trial: optuna.trial.FrozenTrial) -> bool:
     """Whether a trial has all of its parameters; one that was cut off while being asked has not."""
-    return all(entry.parameter in trial.params for entry in config.search)
+    return all(name in trial.params for name in distributions(config, trial.number))
 
 
-def make_sampler(config: StudyConfig, index: int, number: int) -> optuna.samplers.BaseSampler:
-    """The sampler of one trial.
+class Points:
+    """The points of a study's own sequence that can be met, numbered without gaps: grid, random or Sobol (scrambled).
 
-    Args:
-        index: how many trials with parameters came before it: its place in a sequence without gaps.
-        number: Optuna's number of the trial.
+    A function of the study and the number alone. Made for going forwards: an earlier number starts over.
     """
+
+    def __init__(self, config: StudyConfig) -> None:
+        self._config = config
+        self._restart()
+
+    def _restart(self) -> None:
+        self._found = self._search()
+        self._next = 0
+
+    def __getitem__(self, index: int) -> Params:
+        """Raises InputError where hardly any point can be met."""
+        if index < self._next:
+            self._restart()
+        for params in self._found:
+            self._next += 1
+            if self._next > index:
+                return params
+        raise InputError(f"search: the grid has no point {index} that can be met")
+
+    def _search(self) -> Iterator[Params]:
+        missed = 0
+        for params in _raw_points(self._config):
+            if why := infeasible(self._config, params):
+                missed += 1
+                if missed >= PATIENCE:
+                    raise InputError(
+                        f"search: none of {missed} points in a row can be met by any structure; narrow the search "
+                        f"(the last one: {why})"
+                    )
+                continue
+            missed = 0
+            yield params
+
+
+def _raw_points(config: StudyConfig) -> Iterator[Params]:
+    parameters = config.parameters
     if config.sampler == "grid":
-        return _At(config, _grid_point(config, index))
+        yield from _grid(config)
+        return
+    index = 0
     if config.sampler == "random":
-        return _At(config, _point(config, np.random.default_rng([config.seed, index]).random(len(config.search))))
-    if config.sampler == "qmc" or index < config.startup_trials:
-        return _At(config, _point(config, _sobol(config, index)))
-    seed = int(np.random.SeedSequence([config.seed, number]).generate_state(1)[0])
-    # Trials in flight count as bad (constant liar), which spreads what is asked before anything is known.
-    return optuna.samplers.TPESampler(
-        seed=seed, n_startup_trials=config.startup_trials, multivariate=True, constant_liar=True
-    )
-
-
-class _At(optuna.samplers.BaseSampler):
-    """Puts the trial at a given point."""
-
-    def __init__(self, config: StudyConfig, point: Params) -> None:
-        self._space = distributions(config)
-        self._point = point
-
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: optuna.trial.FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return self._space
-
-    def sample_relative(
-        self, study: optuna.Study, trial: optuna.trial.FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> Params:
-        return self._point
-
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: optuna.trial.FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        return self._point[param_name]
-
-
-def _sobol(config: StudyConfig, index: int) -> np.ndarray:
-    """Point `index` of the study's scrambled Sobol sequence, in [0, 1)^d."""
+        while True:
+            yield _point(parameters, np.random.default_rng([config.seed, index]).random(len(parameters)))
+            index += 1
     from scipy.stats import qmc
 
-    sequence = qmc.Sobol(len(config.search), scramble=True, rng=config.seed)
-    if index:
-        sequence.fast_forward(index)
-    point: np.ndarray = sequence.random(1)[0]
-    return point
+    sequence = qmc.Sobol(len(parameters), scramble=True, rng=config.seed)
+    while True:
+        for unit in sequence.random(CHUNK):
+            yield _point(parameters, unit)
 
 
-def _grid_point(config: StudyConfig, index: int) -> Params:
-    """Point `index` of the grid, in an order shuffled by the seed: a study that is stopped early is spread out."""
-    sizes = [len(entry.range.options()) for entry in config.search]
-    order = np.random.default_rng([config.seed]).permutation(math.prod(sizes))
-    places = np.unravel_index(int(order[index]), sizes)
-    return {
-        entry.parameter: entry.range.options()[int(place)] for entry, place in zip(config.search, places, strict=True)
-    }
+def _grid(config: StudyConfig) -> Iterator[Params]:
+    """The grid in an order shuffled by the seed: a study that is stopped early is spread out."""
+    sizes = [len(parameter.range.options()) for parameter in config.parameters]
+    for place in np.random.default_rng([config.seed]).permutation(math.prod(sizes)):
+        places = np.unravel_index(int(place), sizes)
+        yield {
+            parameter.parameter: parameter.range.options()[int(index)]
+            for parameter, index in zip(config.parameters, places, strict=True)
+        }
 
 
-def _point(config: StudyConfig, unit: np.ndarray) -> Params:
+def feasible_grid_points(config: StudyConfig) -> int:
+    """Number of points of the grid that can be met.
+
+    Raises:
+        InputError: an entry is continuous, or the grid is too large.
+    """
+    points = grid_points(config.parameters)
+    if points > MOST_GRID_POINTS:
+        raise InputError(f"search: the grid has {points} points, more than {MOST_GRID_POINTS}; use qmc instead")
+    return sum(not infeasible(config, params) for params in _grid(config))
+
+
+def _point(parameters: tuple[Parameter, ...], unit: np.ndarray) -> Params:
     """[0, 1)^d -> parameters."""
-    return {entry.parameter: _value(entry.range, float(u)) for entry, u in zip(config.search, unit, strict=True)}
+    return {each.parameter: value_at(each.range, float(u)) for each, u in zip(parameters, unit, strict=True)}
 
 
-def _value(range_: Range, u: float) -> float | str:
+def value_at(range_: Range, u: float) -> float | str:
+    """The value at the part u of a range, u in [0, 1)."""
     if range_.integer and range_.log:
         return min(int(math.exp(math.log(range_.low) + u * math.log((range_.high + 1) / range_.low))), int(range_.high))
     if options := range_.options():
@@ -121,6 +142,15 @@ def _value(range_: Range, u: float) -> float | str:
     if range_.log:
         return math.exp(math.log(range_.low) + u * math.log(range_.high / range_.low))
     return range_.low + u * (range_.high - range_.low)
+
+
+def infeasible(config: StudyConfig, params: Params) -> str:
+    """Why no structure can meet a point; empty where one may."""
+    try:
+        targets_of(config, params)
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def targets_of(config: StudyConfig, params: Params) -> tuple[Target, ...]:
@@ -131,18 +161,28 @@ def targets_of(config: StudyConfig, params: Params) -> tuple[Target, ...]:
     Raises:
         InputError: no structure can meet them together (one-axis diffusivity above the phase's fraction).
     """
+    if params.get(GUIDED) is False:
+        return ()
     targets = [parse_target(str(target)) for target in config.targets]
     goals = {target.metric: target.goal for target in targets}
-    entries = [entry for entry in config.search if isinstance(entry, TargetSearch)]
-    for entry in sorted(entries, key=lambda entry: bool(entry.times)):  # multiples need the fractions first
+    for entry in sorted(config.target_entries, key=lambda entry: bool(entry.times)):  # multiples need fractions first
         goal = float(params[entry.parameter])
         if entry.times:
             goal *= natural_value(entry.times, goals[Metric("fraction", entry.metric.phase)])
         goals[entry.metric] = goal
         margin = entry.tolerance.margin(goal)
         targets.append(parse_target(str(Target(metric=entry.metric, low=goal - margin, high=goal + margin))))
-    check_feasible(targets, config.phases)
+    check_feasible(targets, _bundle(config, params).phases)
     return tuple(targets)
+
+
+def _bundle(config: StudyConfig, params: Params) -> StudyBundle:
+    name = params.get("bundle", config.bundles[0].name)
+    return next(bundle for bundle in config.bundles if bundle.name == name)
+
+
+def _shape(config: StudyConfig, params: Params) -> tuple[int, int, int]:
+    return next(shape for shape in config.shapes if params.get("size", size_text(shape)) == size_text(shape))
 
 
 def natural_value(table: Sequence[tuple[float, float]], fraction: float) -> float:
@@ -162,7 +202,8 @@ def natural_value(table: Sequence[tuple[float, float]], fraction: float) -> floa
 def settings_of(config: StudyConfig, params: Params) -> Settings:
     """The study's settings with the searched ones put in."""
     searched = [entry for entry in config.search if isinstance(entry, SettingSearch)]
-    return replace(config.settings, **{entry.setting: params[entry.parameter] for entry in searched})
+    chosen = {entry.setting: params[entry.parameter] for entry in searched if entry.parameter in params}
+    return replace(config.settings, **chosen)
 
 
 def requests_of(config: StudyConfig, number: int, params: Params) -> list[Request]:
@@ -171,8 +212,8 @@ def requests_of(config: StudyConfig, number: int, params: Params) -> list[Reques
     return [
         Request(
             structure_id=structure_id(config.name, number, sample),
-            bundle=config.bundle,
-            shape=config.shape,
+            bundle=_bundle(config, params).name,
+            shape=_shape(config, params),
             seed=structure_seed(config.name, config.seed, number, sample),
             targets=targets,
             settings=settings,

@@ -1,127 +1,107 @@
-"""Trials on disk: Optuna's journal, opened for writing by the one holder of the study's lock, or read by anyone.
+"""Trials on disk: Optuna's journal in the study's folder, or a PostgreSQL server; for writing by the one holder of the
+study's lock, for reading by anyone."""
 
-A record of the journal is one line of JSON. A crash can tear the last line; Optuna tolerates that until something
-is appended after it, then no read succeeds. So the journal is cut back to its last whole record before it is opened.
-"""
-
-import json
-import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalFileOpenLock
+import yaml
+from optuna.storages import BaseStorage, JournalStorage
 
-from studies.config import StudyConfig
-from studies.folder import JOURNAL
-
-CUT_SUFFIX = ".cut"
-
-
-class _HeldByStudy(JournalFileOpenLock):
-    """The journal needs no lock of its own: one driver per study. Optuna's outlives a killed process by 30 s."""
-
-    def acquire(self) -> bool:
-        return True
-
-    def release(self) -> None:
-        pass
+from engine.errors import InputError
+from studies.config import JOURNAL_STORAGE, StudyConfig
+from studies.folder import JOURNAL, STUDY_FILE
+from studies.journal import JournalFile, JournalSnapshot, repair_journal
+from studies.samplers import StudySampler
 
 
-class _Snapshot(BaseJournalBackend):
-    """The whole records that a journal holds now; nothing is written or locked."""
+@dataclass(frozen=True, kw_only=True)
+class OpenStudy:
+    """The trials of a study, open for writing."""
 
-    def __init__(self, path: Path) -> None:
-        data = path.read_bytes()
-        self._records: list[dict[str, Any]] = [json.loads(line) for line in data[: _valid_length(data)].splitlines()]
-
-    def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
-        return self._records[log_number_from:]
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        raise AssertionError("a snapshot of a journal is read-only")
-
-
-def repair_journal(path: Path) -> int:
-    """Cut a journal back to its last whole record. The caller holds the study's lock.
-
-    Bytes beyond the one torn record that a crash leaves are kept in `<journal>.cut`.
-
-    Returns:
-        Number of bytes cut off.
-    """
-    if not path.exists():
-        return 0
-    data = path.read_bytes()
-    valid = _valid_length(data)
-    if valid == len(data):
-        return 0
-    if b"\n" in data[valid:-1]:
-        with open(f"{path}{CUT_SUFFIX}", "ab") as kept:
-            kept.write(data[valid:])
-    with path.open("rb+") as journal:
-        journal.truncate(valid)
-        os.fsync(journal.fileno())
-    return len(data) - valid
-
-
-def _valid_length(data: bytes) -> int:
-    """Length of the part of a journal in which every line is a whole record."""
-    valid = 0
-    for line in data.splitlines(keepends=True):
-        if not line.endswith(b"\n"):
-            break
-        try:
-            record = json.loads(line)
-        except ValueError:
-            break
-        if not isinstance(record, dict) or "op_code" not in record:
-            break
-        valid += len(line)
-    return valid
+    study: optuna.Study
+    flush: Callable[[], None]
+    """Makes everything so far durable."""
 
 
 @contextmanager
-def open_study(config: StudyConfig, out: Path) -> Iterator[optuna.Study]:
-    """Open the trials of a study for writing, repaired. The caller holds the study's lock."""
+def open_study(config: StudyConfig, out: Path, sampler: StudySampler | None = None) -> Iterator[OpenStudy]:
+    """Open the trials of a study for writing, repaired. The caller holds the study's lock.
+
+    Raises:
+        InputError: a PostgreSQL server that cannot be used, or that holds the study of another folder.
+    """
+    if config.storage != JOURNAL_STORAGE:
+        from studies.postgres import claim_folder, open_postgres
+
+        with quiet(), open_postgres(config.storage, config.name, out) as storage:
+            study = _study(config, storage, sampler)
+            claim_folder(study, out)
+            yield OpenStudy(study=study, flush=lambda: None)
+        return
     repair_journal(out / JOURNAL)
-    with _quiet():
-        storage = JournalStorage(JournalFileBackend(str(out / JOURNAL), lock_obj=_HeldByStudy(str(out / JOURNAL))))
-        sampler = optuna.samplers.RandomSampler()  # replaced before every ask, see studies.space
-        if storage.get_all_studies():  # create_study(load_if_exists=True) would add a record at every start
-            study = optuna.load_study(study_name=config.name, storage=storage, sampler=sampler)
-        else:
-            study = optuna.create_study(
-                study_name=config.name,
-                storage=storage,
-                sampler=sampler,
-                direction="maximize" if config.objective.maximize else "minimize",
-            )
-        names = [str(config.objective.metric)]
-        if study.metric_names != names:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", category=optuna.exceptions.ExperimentalWarning)
-                study.set_metric_names(names)
-        yield study
+    with quiet():
+        journal = JournalFile(out / JOURNAL)
+        study = _study(config, JournalStorage(journal), sampler)
+        journal.flush()
+        yield OpenStudy(study=study, flush=journal.flush)
+
+
+def _study(config: StudyConfig, storage: BaseStorage, sampler: StudySampler | None) -> optuna.Study:
+    sampler = sampler or StudySampler(config)
+    names = [str(objective.metric) for objective in config.objectives] or ["new cells"]
+    if config.name in (study.study_name for study in storage.get_all_studies()):
+        study = optuna.load_study(study_name=config.name, storage=storage, sampler=sampler)
+    else:  # create_study(load_if_exists=True) would add a record at every start
+        maximize = [objective.maximize for objective in config.objectives] or [True]
+        direction = optuna.study.StudyDirection
+        directions = [direction.MAXIMIZE if each else direction.MINIMIZE for each in maximize]
+        study = optuna.create_study(study_name=config.name, storage=storage, sampler=sampler, directions=directions)
+    if study.metric_names != names:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", category=optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(names)
+    return study
 
 
 def read_trials(out: Path) -> list[optuna.trial.FrozenTrial]:
-    """The trials of a study as they are on disk now, without its lock; [] where there are none."""
+    """The trials of a study as they are stored now, without its lock; [] where there are none.
+
+    Raises:
+        InputError: they are on a PostgreSQL server that cannot be reached.
+    """
+    url = _storage_url(out)
+    if url is not None:
+        from studies.postgres import read_postgres
+
+        with quiet():
+            return read_postgres(url, out)
     path = out / JOURNAL
     if not path.is_file():
         return []
-    with _quiet():
-        storage = JournalStorage(_Snapshot(path))
+    with quiet():
+        storage = JournalStorage(JournalSnapshot(path))
         studies = storage.get_all_studies()
         return storage.get_all_trials(studies[0]._study_id) if studies else []
 
 
+def _storage_url(out: Path) -> str | None:
+    """Where the trials of a folder are, if not in its journal."""
+    try:
+        document = yaml.safe_load((out / STUDY_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        raise InputError(f"{out / STUDY_FILE}: cannot be read as a study; restore it") from None
+    storage = document.get("storage", JOURNAL_STORAGE) if isinstance(document, dict) else JOURNAL_STORAGE
+    return None if storage == JOURNAL_STORAGE else str(storage)
+
+
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Optuna logs every trial; a study reports through its own progress."""
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -4,6 +4,9 @@ A study writes one file per flush below `structures/`; `reconstruct` and `design
 Both read back as one table, whatever phases and schema versions the files have.
 """
 
+import hashlib
+import io
+import re
 import time
 import uuid
 from collections.abc import Iterable, Sequence
@@ -11,15 +14,16 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from actors.files import write_atomically
 from actors.rows import Row
 from engine.errors import InputError, WorkError
 from engine.metrics import all_metrics
 from studies.dataset import list_files, open_parquet
-from studies.folder import STRUCTURES
+from studies.folder import DAMAGED, STRUCTURES, write_bytes
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SINGLE_FILE = f"{STRUCTURES}.parquet"
 _VERSION_KEY = b"mesoforge_structures_version"
 
@@ -41,6 +45,9 @@ _COLUMNS: tuple[tuple[str, pa.DataType, str, str], ...] = (
     ("code_version", pa.string(), "", "version of mesoforge"),
     ("sampler", pa.string(), "", "multi-plane sampler"),
     ("steps", pa.int32(), "", "denoising steps; null stands for the bundle's own"),
+    ("eta", pa.float64(), "", "stochasticity, 0 deterministic to 1 ancestral; null stands for the bundle's own"),
+    ("refine_passes", pa.int32(), "", "refinement passes after decoding; null stands for the bundle's own"),
+    ("guidance_iterations", pa.int32(), "", "most guidance iterations of a structure with targets"),
     ("targets", _TEXTS, "", "what it was asked to have"),
     ("device", pa.string(), "", "device that generated it"),
     ("status", pa.string(), "", "attained, missed, unguided (no targets) or failed (no volume)"),
@@ -82,9 +89,25 @@ def write_rows(out: Path, rows: Sequence[Row], phases: Sequence[str]) -> Path:
     Raises:
         WorkError: the disk refused.
     """
-    # nanoseconds in 16 hexadecimal digits: names sort by time, and the last row of a structure wins on reading
-    name = f"{STRUCTURES}/{time.time_ns():016x}-{uuid.uuid4().hex[:8]}.parquet"
-    return write_atomically(rows_to_table(rows, phases), out, name)
+    table, body = rows_to_table(rows, phases), io.BytesIO()
+    pq.write_table(table, body, compression="zstd", write_page_checksum=True)
+    data = body.getvalue()
+    # Nanoseconds in 16 hexadecimal digits: names sort by time, and the last row of a structure wins on reading. Then
+    # the checksum of the whole file: that of Parquet leaves out the footer, which says what each column is.
+    name = f"{STRUCTURES}/{time.time_ns():016x}-{_checksum(data)}.parquet"
+    try:
+        (out / STRUCTURES).mkdir(parents=True, exist_ok=True)
+        write_bytes(data, out, name)
+    except OSError as error:
+        raise WorkError(
+            f"output folder {out}: rows could not be written ({error.strerror or error}); free some space or mend the "
+            "folder, then give the same command again: it goes on where it stopped"
+        ) from error
+    return out / name
+
+
+def _checksum(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def append_rows(out: Path, rows: Sequence[Row], phases: Sequence[str]) -> Path:
@@ -127,6 +150,26 @@ def read_structures(out: Path) -> pa.Table:
     raise AssertionError("the last try returns or raises")
 
 
+def set_damaged_aside(out: Path) -> list[Path]:
+    """Move files of rows that cannot be read out of the way; the study makes their structures again.
+
+    Such a file is no trace of a kill (files appear whole), but of a disk or a copy that lost bytes.
+
+    Returns:
+        where they are now.
+    """
+    moved = []
+    for path in structure_files(out):
+        try:
+            _read(path)
+        except InputError:
+            place = out / DAMAGED / f"{path.name}.{uuid.uuid4().hex[:8]}"
+            place.parent.mkdir(exist_ok=True)
+            path.rename(place)
+            moved.append(place)
+    return moved
+
+
 def unify(tables: Iterable[pa.Table]) -> pa.Table:
     """Tables of any phases and versions -> one table with a row per structure; a column that a file lacks is null."""
     found = list(tables)
@@ -148,7 +191,13 @@ def rows_of_trials(table: pa.Table, trials: Sequence[int]) -> list[Row]:
     return table.filter(pc.is_in(table["trial"], value_set=pa.array(trials, pa.int64()))).to_pylist()
 
 
+_CHECKSUM = re.compile(r"-([0-9a-f]{16})\.parquet$")
+
+
 def _read(path: Path) -> pa.Table:
+    checksum = _CHECKSUM.search(path.name)
+    if checksum is not None and path.is_file() and _checksum(path.read_bytes()) != checksum[1]:
+        raise InputError(f"{path}: its bytes are not those that were written; restore it or move it away")
     with open_parquet(path) as file:
         table = file.read()
     if "structure_id" not in table.column_names:

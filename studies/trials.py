@@ -1,13 +1,19 @@
 """The trials of a study as an Arrow table: what was asked, what came of it."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from optuna.trial import FrozenTrial
+import yaml
+from optuna.trial import FrozenTrial, TrialState
 
+from engine.errors import InputError
+from engine.metrics import parse_metric
+from studies.config import Budget, Objective
+from studies.folder import STUDY_FILE
+from studies.front import BestTrial, Front
 from studies.storage import read_trials
 
 Column = tuple[pa.DataType, str, str]  # type, unit, meaning
@@ -15,12 +21,12 @@ _UTC = pa.timestamp("us", tz="UTC")
 _FIXED: dict[str, tuple[Column, Callable[[FrozenTrial], Any]]] = {
     "trial": ((pa.int64(), "", "number of the trial"), lambda trial: trial.number),
     "state": (
-        (pa.string(), "", "complete, running, fail (every structure failed) or pruned (infeasible point)"),
+        (pa.string(), "", "complete, running, or fail (every structure failed, or one has no value)"),
         lambda trial: trial.state.name.lower(),
     ),
     "value": (
-        (pa.float64(), "", "objective: mean over the trial's structures"),
-        lambda trial: trial.values[0] if trial.values else None,
+        (pa.float64(), "", "objective: mean over the trial's structures; of a map the cells newly covered"),
+        lambda trial: trial.values[0] if trial.values and len(trial.values) == 1 else None,
     ),
     "feasible": (
         (pa.bool_(), "", "whether every constraint holds; null while it runs"),
@@ -30,19 +36,23 @@ _FIXED: dict[str, tuple[Column, Callable[[FrozenTrial], Any]]] = {
     "started": ((_UTC, "", "when it was asked"), lambda trial: trial.datetime_start),
     "finished": ((_UTC, "", "when it was told"), lambda trial: trial.datetime_complete),
 }
+_BEST: Column = (pa.bool_(), "", "feasible and beaten by no other: the best trial, or one of the Pareto front")
 
 
 def trials_table(out: Path) -> pa.Table:
     """The trials of a study, from its journal as it is now; without lock, tolerant of a torn tail.
 
-    Columns beside the fixed ones: `param_*` (what was sampled), `target_*` and `achieved_*` per targeted metric,
-    `structures_*` counts, `violation_*` per constraint (holds at or below 0).
+    Columns beside the fixed ones: `param_*` (what was sampled), `target_*` per targeted metric, `achieved_*` per metric
+    that the study names (several objectives are found there), `structures_*` counts, `violation_*` per constraint
+    (holds at or below 0).
     """
     trials = read_trials(out)
-    columns: dict[str, Column] = {name: column for name, (column, _) in _FIXED.items()}
+    best = {item.trial for item in front_of(_objectives(out), trials)}
+    columns: dict[str, Column] = {name: column for name, (column, _) in _FIXED.items()} | {"best": _BEST}
     rows: list[dict[str, Any]] = []
     for trial in trials:
         row: dict[str, Any] = {name: value(trial) for name, (_, value) in _FIXED.items()}
+        row["best"] = trial.number in best
         for key, value in trial.params.items():
             _put(row, columns, f"param_{_column(key)}", value, f"sampled value of {key}")
         for key, value in trial.user_attrs.items():
@@ -58,6 +68,33 @@ def trials_table(out: Path) -> pa.Table:
         ]
     )
     return pa.Table.from_pylist(rows, schema=schema)
+
+
+def front_of(objectives: Sequence[Objective], trials: Sequence[FrozenTrial]) -> list[BestTrial]:
+    """Trials that no other beats, best first; [] without objectives."""
+    if not objectives:
+        return []
+    front = Front(objectives, Budget(trials=1))
+    for trial in trials:
+        values = trial.values if trial.state is TrialState.COMPLETE else None
+        front.add(trial.number, values, feasible=all(violation <= 0 for violation in trial.constraints.values()))
+    return front.members
+
+
+def _objectives(out: Path) -> list[Objective]:
+    """From the frozen study; [] where there is none."""
+    try:
+        document = yaml.safe_load((out / STUDY_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        raise InputError(f"{out / STUDY_FILE}: cannot be read as a study; restore it") from None
+    stated = [document["objective"]] if "objective" in document else document.get("objectives", [])
+    return [
+        Objective(metric=parse_metric(text), maximize=direction == "maximize")
+        for each in stated
+        for direction, text in each.items()
+    ]
 
 
 def _put(row: dict[str, Any], columns: dict[str, Column], name: str, value: object, meaning: str) -> None:

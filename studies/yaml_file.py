@@ -8,7 +8,17 @@ from collections.abc import Hashable
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from engine.errors import InputError
 from engine.metrics import nearest
@@ -31,54 +41,139 @@ Number = Annotated[float, BeforeValidator(_number)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+Percentage = Annotated[
+    Any, WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^\s*[0-9.eE+-]+\s*%?\s*$"}]})
+]
+"""A number, or a percentage such as `5%`; read by `studies.search.read_tolerance`."""
 
 
 class EntryFile(_Strict):
-    """One line of `search:`."""
+    """One line of `search:`: the numbers that a target or a setting may take, as low and high or as values."""
 
     low: Number | None = None
+    """Smallest value."""
     high: Number | None = None
+    """Largest value."""
     step: Number | None = None
+    """Distance between values; without it every value in between may be taken."""
     log: StrictBool = False
+    """Spread evenly over the logarithm."""
     values: list[Any] | None = None
-    tolerance: Any = None
+    """The only values, instead of low and high."""
+    tolerance: Percentage = None
+    """Half the width of the target, in the metric's unit or in percent of the value."""
     times: dict[Number, Number] | None = None
+    """Natural value of the metric at some phase fractions; low and high are then multiples of it."""
+
+
+class AxisFile(_Strict):
+    """One line of `map:`: the interval of a metric to cover."""
+
+    low: Number
+    """Lower end."""
+    high: Number
+    """Upper end."""
+    cells: StrictInt = 8
+    """Equal cells along it; a structure is asked for to within half a cell."""
 
 
 class ObjectiveFile(_Strict):
+    """What to prefer: one of the two."""
+
     maximize: StrictStr | None = None
+    """Metric such as `diffusivity[pore,z]`."""
     minimize: StrictStr | None = None
+    """Metric such as `surface_area[pore]`."""
+
+
+class ConvergedFile(_Strict):
+    """When to stop before the budget is spent."""
+
+    after: StrictInt
+    """Trials in a row that brought nothing new."""
+    tolerance: Percentage = "1%"
+    """What counts as new: better by more than this part of the range of values seen so far."""
 
 
 class SettingsFile(_Strict):
     """`engine.request.Settings`, key by key; an absent key keeps the default there."""
 
     sampler: StrictStr | None = None
+    """Multi-plane sampler: spectral, or mpdd (as published)."""
     steps: StrictInt | None = None
+    """Denoising steps; absent: the bundle's own."""
     eta: Number | None = None
+    """Stochasticity: 0 deterministic to 1 ancestral; absent: the bundle's own."""
     refine_passes: StrictInt | None = None
+    """Refinement passes after decoding; absent: the bundle's own."""
     guidance_iterations: StrictInt | None = None
+    """At most so many guidance iterations for a structure with targets."""
 
 
 class StudyFile(_Strict):
-    """A study file as it is written."""
+    """A study of mesoforge: what to generate, what to search, what to prefer, when to stop."""
 
     name: StrictStr | None = None
-    bundle: StrictStr
-    bundle_hash: StrictStr | None = None
+    """Name of the study, part of every structure's id and seed; absent: the name of the file."""
+    bundle: StrictStr | None = None
+    """Model bundle: a name of `mesoforge models`, or a path."""
+    bundles: list[StrictStr] = []
+    """Several bundles to choose from, instead of bundle: the choice is searched."""
+    bundle_hash: StrictStr | dict[StrictStr, StrictStr] | None = None
+    """Written by mesoforge: identifies the weights that the study was made with."""
     size: StrictInt | None = None
+    """Voxels on a side of a cube."""
+    sizes: list[StrictInt] = []
+    """Several sizes to choose from, instead of size: the choice is searched."""
     shape: list[StrictInt] | None = Field(default=None, min_length=3, max_length=3)
+    """Voxels along z, y, x, instead of size."""
     seed: StrictInt = 0
+    """The only source of randomness."""
     trials: StrictInt | None = None
+    """Stop after so many trials. May be raised later: the study goes on."""
+    hours: Number | None = None
+    """Start no trial after so many hours of work, those of earlier runs of the study included."""
+    converged: ConvergedFile | None = None
+    """Stop when trials no longer bring anything new."""
     samples: StrictInt = 1
-    sampler: StrictStr = "tpe"
+    """Structures per trial; an objective is their mean."""
+    sampler: StrictStr | None = None
+    """Who chooses the points: tpe (default), gp, nsga2, nsga3, qmc, grid or random."""
     startup_trials: StrictInt | None = None
+    """Trials placed quasi-randomly before tpe, gp, nsga2 or nsga3 takes over."""
+    population: StrictInt | None = None
+    """Trials in a generation of nsga2 and nsga3."""
+    deterministic: StrictBool = False
+    """Make an adaptive sampler repeatable: results are told in the order of asking."""
+    window: StrictInt = 8
+    """With deterministic: trials worked on at once."""
     search: dict[StrictStr, EntryFile] = {}
+    """What is searched: targets by metric, and settings such as settings.eta."""
     targets: list[StrictStr] = []
-    objective: ObjectiveFile
+    """Targets that every structure has, such as fraction[pore]=0.2±0.01."""
+    objective: ObjectiveFile | None = None
+    """What to prefer."""
+    objectives: list[ObjectiveFile] = []
+    """Several things to prefer, instead of objective: their Pareto front is searched."""
+    map: dict[StrictStr, AxisFile] = {}
+    """Metrics to cover evenly, instead of an objective: how far can this material go?"""
+    unguided: StrictInt | None = None
+    """With map: first trials without targets, to see what the model covers by itself; absent: a tenth of them."""
     constraints: list[StrictStr] = []
+    """What must hold for the means of a trial to count, such as fraction[pore]<=0.2."""
     settings: SettingsFile = SettingsFile()
+    """How to generate."""
+    storage: StrictStr = "journal"
+    """journal (a file in the study's folder), or postgresql://USER@HOST/DATABASE with the password in PGPASSWORD."""
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON schema (draft 2020-12) of a study file, for editors that complete and check YAML."""
+    schema = StudyFile.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "mesoforge study"}
 
 
 class _Loader(yaml.SafeLoader):
@@ -154,5 +249,12 @@ def _model_at(path: list[str]) -> type[BaseModel]:
     """The model that the keys at `path` belong to."""
     if not path:
         return StudyFile
-    nested: dict[str, type[BaseModel]] = {"search": EntryFile, "objective": ObjectiveFile, "settings": SettingsFile}
+    nested: dict[str, type[BaseModel]] = {
+        "search": EntryFile,
+        "objective": ObjectiveFile,
+        "objectives": ObjectiveFile,
+        "map": AxisFile,
+        "converged": ConvergedFile,
+        "settings": SettingsFile,
+    }
     return nested[path[0]]

@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +12,6 @@ from cluster.resources import PoolOptions
 from cluster.terminal import Interrupted, duration, phase, say, table
 from engine.errors import InputError
 from engine.guidance.targets import Target
-from engine.metrics import Metric
 from engine.request import Request
 
 if TYPE_CHECKING:
@@ -20,10 +19,13 @@ if TYPE_CHECKING:
     from studies.summary import Progress, Summary
 
 BEST_ROWS = 5
+FRONT_ROWS = 20
 
 
 def sweep(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="A YAML file, or the name of a recipe that ships.")],
+    study: Annotated[
+        str | None, typer.Argument(metavar="STUDY", help="A YAML file, or the name of a recipe that ships.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="Results folder.", show_default="runs/<name of the study>"),
@@ -54,73 +56,106 @@ def sweep(
     trials: Annotated[
         int | None, typer.Option(metavar="N", help="Trials to finish, instead of the study's own number.")
     ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Check everything and print the plan; run nothing.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check everything, print the plan with time and disk; write nothing.")
+    ] = False,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON schema of study files, for editors that complete YAML.")
+    ] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document.")] = False,
 ) -> None:
     """Search a design space: generate, measure and certify structures, write them as Parquet, print the best.
 
-    Stop it at any time (Ctrl-C, or even a kill): the same command goes on, nothing finished is lost or repeated.
+    Stop it at any time (Ctrl-C, or even a kill): the same command goes on, nothing finished is lost or repeated. A
+    finished study goes on with a higher --trials.
 
     \b
     Examples:
       mesoforge sweep berea_transport
       mesoforge sweep my_study.yaml --out runs/first --check
+      mesoforge sweep --schema > study.schema.json
     """
+    if schema:
+        from studies.yaml_file import json_schema
+
+        print(json.dumps(json_schema(), indent=1))
+        return
+    if study is None:
+        raise InputError("sweep: give a study file or the name of a recipe, such as berea_transport")
     from actors.places import check_local, parse_store
-    from engine.design import check_request
-    from engine.guidance.volume import check_guided
-    from engine.models.bundle import load_bundle
-    from studies.config import load_study
+    from cluster.plan import estimate, plan_lines
     from studies.folder import check_folder
-    from studies.query import best_rows
+    from studies.reading import load_study
 
     config = load_study(study)
     if trials is not None:
         if trials < 1:
             raise InputError(f"--trials {trials}: must be at least 1")
-        config = replace(config, trials=trials)
+        config = replace(config, budget=replace(config.budget, trials=trials))
     folder = out if out is not None else Path("runs") / config.name
     check_local(folder)
     goes_on = check_folder(config, folder)
-    load_bundle(config.bundle)  # whole, and fits its card: seen here, not by every worker
-    check_request(Request(structure_id="any", bundle=config.bundle, shape=config.shape, seed=0), config.phases)
-    check_guided([*config.targets, *(Target(metric=metric, low=0.0) for metric in _searched(config))])
+    _check_bundles(config)
     check_address(address)
     if volumes is not None:
         parse_store(volumes)
     if check:
-        print(_plan(config, folder, goes_on=goes_on, address=address))
+        lines = plan_lines(config, folder, estimate(config, folder), goes_on=goes_on, address=address)
+        print("\n".join([config.text().rstrip(), "", *lines]))
         return
     options = PoolOptions(cpus_per_actor=cpus_per_actor, structure_timeout_s=structure_timeout_s, volumes=volumes)
     summary = _run(config, folder, address, nodes, options)
-    best = best_rows(folder, BEST_ROWS).to_pylist() if summary.best else []
+    best = best_table(config, folder, summary)
     if json_output:
         print(json.dumps(summary.document() | {"best_rows": best}, indent=1, default=str, allow_nan=False))
     else:
         lines = summary.lines()
         print("\n".join(lines[:-1] if summary.interrupted else lines))  # the last then says what `Interrupted` says
+        if summary.coverage is not None and summary.coverage.picture:
+            print("\n" + "\n".join(summary.coverage.picture))
         if best:
-            print(f"\nbest structures by {config.objective.metric}:")
+            print(f"\n{_title(config, summary)}:")
             print(table(list(best[0]), [list(row.values()) for row in best]))
         print(f'\nnext: mesoforge query {folder} "SELECT * FROM structures"')
     if summary.interrupted:
         raise Interrupted(f"every finished structure is kept in {folder}; give the same command again to go on")
 
 
-def _searched(config: "StudyConfig") -> list[Metric]:
-    from studies.search import TargetSearch
+def _check_bundles(config: "StudyConfig") -> None:
+    """Refuse now what every worker would refuse: a damaged bundle, a shape or a target that cannot be generated."""
+    from engine.design import check_request
+    from engine.guidance.volume import check_guided
+    from engine.models.bundle import load_bundle
 
-    return [entry.metric for entry in config.search if isinstance(entry, TargetSearch)]
+    for bundle in config.bundles:
+        load_bundle(bundle.name)  # whole, and fits its card
+        for shape in config.shapes:
+            check_request(Request(structure_id="any", bundle=bundle.name, shape=shape, seed=0), bundle.phases)
+    check_guided([*config.targets, *(Target(metric=entry.metric, low=0.0) for entry in config.target_entries)])
 
 
-def _plan(config: "StudyConfig", folder: Path, *, goes_on: bool, address: str) -> str:
-    count = config.trials * config.samples
-    where = "goes on with the study there" if goes_on else "new"
-    return (
-        f"{config.text().rstrip()}\n\n"
-        f"plan: {config.trials} trials of {config.samples} structure{'s' if config.samples > 1 else ''} "
-        f"({count} volumes of {'x'.join(map(str, config.shape))}), on Ray at {address}, into {folder} ({where})"
-    )
+def best_table(config: "StudyConfig", folder: Path, summary: "Summary") -> list[dict[str, Any]]:
+    """The best structures of one objective, the trials of a Pareto front; empty for a map."""
+    from studies.config import Mode
+
+    if not summary.best:
+        return []
+    if config.mode is Mode.BEST:
+        from studies.query import best_rows
+
+        rows: list[dict[str, Any]] = best_rows(folder, BEST_ROWS).to_pylist()
+        return rows
+    names = [str(objective.metric) for objective in config.objectives]
+    return [{"trial": best.trial, **dict(zip(names, best.values, strict=True))} for best in summary.best[:FRONT_ROWS]]
+
+
+def _title(config: "StudyConfig", summary: "Summary") -> str:
+    from studies.config import Mode
+
+    if config.mode is Mode.BEST:
+        return f"best structures by {config.objectives[0].metric}"
+    shown = f", the first {FRONT_ROWS} of {len(summary.best)} trials" if len(summary.best) > FRONT_ROWS else ""
+    return f"Pareto front, mean of each trial{shown}"
 
 
 def _run(config: "StudyConfig", folder: Path, address: str, nodes: int, options: PoolOptions) -> "Summary":
@@ -129,22 +164,26 @@ def _run(config: "StudyConfig", folder: Path, address: str, nodes: int, options:
     from studies.loop import run_study
 
     with connected(address, nodes) as resources:  # first: of an address that is no Ray one line is said, the error's
-        say(f"study {config.name}: {config.trials} trials, bundle {config.bundle}, into {folder}")
+        names = ", ".join(bundle.name for bundle in config.bundles)
+        bundles = f"bundle{'s' if len(config.bundles) > 1 else ''} {names}"
+        say(f"study {config.name}: {config.budget}, {bundles}, into {folder}")
         say(str(resources))
         # The study is held before the pool exists: a second driver must not touch the folder of a running one.
         with (
             hold_study(config, folder),
-            make_pool(folder, resources, [config.bundle], options) as pool,
-            phase("sweep", config.trials, unit="trials") as bar,
+            make_pool(folder, resources, [bundle.name for bundle in config.bundles], options) as pool,
+            phase("sweep", config.budget.trials or 0, unit="trials") as bar,
         ):
             return run_study(config, folder, pool, lambda now: bar.update(now.trials_done, _note(now)))
 
 
 def _note(now: "Progress") -> str:
+    if now.stopping:
+        return "stopping: what is generated is measured and kept; Ctrl-C again abandons it"
     parts = [f"{now.structures_per_s:.2f} structures/s"]
-    if now.best is not None:
-        parts.append(f"best {now.best[1]}")
-    if now.eta_s is not None and now.trials_done < now.trials_total:
+    if now.best:
+        parts.append(f"best {now.best}" if " = " in now.best else now.best)
+    if now.eta_s is not None and now.trials_done < (now.trials_total or 0):
         parts.append(f"{duration(now.eta_s)} left")
     if now.failures:
         parts.append(f"{now.failures} failed")

@@ -1,9 +1,12 @@
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
 from actors.messages import Failure
-from actors.rows import make_failed_row, make_row
+from actors.rows import make_failed_row, make_row, request_columns, request_of_row
 from engine.design import Generated, Measurement, judge
+from engine.errors import InputError
 from engine.guidance.targets import Target, parse_target
 from engine.metrics import Metric
 from engine.outcomes import DesignOutcome, Measured, Outcome
@@ -12,7 +15,7 @@ from tests.actors.fakes import FakeCard
 
 CARD = FakeCard(name="berea")
 HEAD = ["structure_id", "seed", "shape_z", "shape_y", "shape_x", "bundle", "bundle_hash", "voxel_size_um"]
-HEAD += ["code_version", "sampler", "steps", "targets"]
+HEAD += ["code_version", "sampler", "steps", "eta", "refine_passes", "guidance_iterations", "targets"]
 TAIL = ["device", "status", "reason", "generate_wall_time_s", "measure_wall_time_s", "volume_sha256"]
 MEASUREMENT = Measurement(
     values={
@@ -61,6 +64,9 @@ def test_a_row_holds_who_made_it_how_and_what_was_found() -> None:
         "code_version": "1.2",
         "sampler": "spectral",
         "steps": 9,
+        "eta": None,
+        "refine_passes": None,
+        "guidance_iterations": 80,
         "targets": [],
         "device": "cpu",
         "status": "unguided",
@@ -78,7 +84,7 @@ def test_a_row_holds_who_made_it_how_and_what_was_found() -> None:
         "diffusivity_solid_x_outcome": "absent",
     }
     assert row() == expected
-    assert list(row())[:18] == HEAD + TAIL
+    assert set(list(row())[:21]) == {*HEAD, *TAIL}
     assert all(type(value) in (str, int, float, list, type(None)) for value in row().values())  # no enum, no numpy
 
 
@@ -107,7 +113,37 @@ def test_a_structure_that_could_not_be_made_has_a_row_too() -> None:
     request = Request(structure_id="a", bundle="berea", shape=(3, 4, 5), seed=7)
     failure = Failure("a", "RuntimeError", "no luck", "trace", 3, 1.0)
     made = make_failed_row(request, failure, code_version="1.2", card=CARD)
-    assert list(made) == HEAD + TAIL
+    assert set(made) == {*HEAD, *TAIL}
     assert (made["status"], made["reason"]) == ("failed", "RuntimeError: no luck (attempt 3)")
     assert made["bundle_hash"] == "c0ffee"
     assert make_failed_row(request, failure, code_version="1.2")["bundle_hash"] is None
+
+
+def test_a_row_gives_its_request_back() -> None:
+    request = Request(
+        structure_id="a",
+        bundle="berea",
+        shape=(3, 4, 5),
+        seed=2**62 + 1,
+        targets=(parse_target("fraction[pore]=[0.19,0.21]"), parse_target("diffusivity[pore,z]>=0.05")),
+        settings=Settings(sampler="mpdd", steps=9, eta=0.0, refine_passes=2, guidance_iterations=3),
+    )
+    assert request_of_row(request_columns(request), "berea") == request
+
+
+def test_everything_that_decides_the_voxels_has_a_column() -> None:
+    """Whoever adds a field to a request or its settings stores it too."""
+    request = Request(structure_id="a", bundle="berea", shape=(3, 4, 5), seed=1)
+    columns = set(request_columns(request))
+    named = {field.name for field in fields(Request)} - {"bundle", "shape", "settings"}
+    assert named | {field.name for field in fields(Settings)} <= columns
+    assert {"shape_z", "shape_y", "shape_x"} <= columns
+
+
+def test_a_row_of_an_older_version_is_refused() -> None:
+    old = row()
+    del old["eta"]
+    with pytest.raises(InputError, match="its row does not say how it was made"):
+        request_of_row(old, "berea")
+    with pytest.raises(InputError, match="guidance_iterations missing"):
+        request_of_row(row() | {"guidance_iterations": None}, "berea")

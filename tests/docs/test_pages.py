@@ -11,7 +11,7 @@ from typer.main import get_command
 from actors.volumes import volume_sha256
 from cluster.cli import app
 from engine.export.volumes import write_volume
-from studies.config import load_study, recipe_names
+from studies.reading import load_study, recipe_names
 from studies.table import append_rows
 from tests.conftest import REPOSITORY
 from tests.docs.blocks import blocks
@@ -64,7 +64,7 @@ def test_the_studies_of_the_cookbook_can_be_read(berea: Path, tmp_path: Path) ->
     for number, text in enumerate(whole):
         file = tmp_path / f"study{number}.yaml"
         file.write_text(text)
-        assert load_study(file).bundle == "berea"
+        assert [bundle.name for bundle in load_study(file).bundles] == ["berea"]
 
 
 def test_the_python_page_runs(berea: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from actors.messages import Completed, Failure, Result
 from actors.pool import Pool, PoolFullError, PoolStats
-from actors.rows import Row
+from actors.rows import Row, request_columns
 from engine.request import Request
-from studies.config import StudyConfig, parse_study
+from studies.config import StudyConfig
+from studies.reading import parse_study
 
 PHASES = ("pore", "solid")
 HASH = "f" * 64
@@ -46,19 +47,11 @@ def study(text: str = STUDY, **changes: object) -> StudyConfig:
 
 def made_up_row(request: Request) -> Row:
     """A row in which every target is met at its goal."""
-    row: Row = {
-        "structure_id": request.structure_id,
-        "seed": request.seed,
-        "shape_z": request.shape[0],
-        "shape_y": request.shape[1],
-        "shape_x": request.shape[2],
+    row: Row = request_columns(request) | {
         "bundle": request.bundle,
         "bundle_hash": HASH,
         "voxel_size_um": None,
         "code_version": "0.1.0",
-        "sampler": request.settings.sampler,
-        "steps": request.settings.steps,
-        "targets": [str(target) for target in request.targets],
         "device": "cpu",
         "status": "attained" if request.targets else "unguided",
         "reason": "",

@@ -30,10 +30,10 @@ def make_up(out: Path, *, trials: int, samples: int, volumes: int, seed: int = 0
     """Fill a folder with trials * samples structures, of which up to `volumes` have voxels and curves."""
     config = made_up_study(trials, samples)
     generator = np.random.default_rng(seed)
-    space = distributions(config)
+    space = distributions(config, 0)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     written = 0
-    with hold_study(config, out), open_study(config, out) as found:
+    with hold_study(config, out), open_study(config, out) as opened:
         rows: list[Row] = []
         for number in range(trials):
             params = {name: float(generator.uniform(each.low, each.high)) for name, each in space.items()}
@@ -47,15 +47,16 @@ def make_up(out: Path, *, trials: int, samples: int, volumes: int, seed: int = 0
             result = score(config, requests[0].targets, own)
             started = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=number)
             trial = create_trial(
-                state=TrialState.FAIL if result.value is None else TrialState.COMPLETE,
-                value=result.value,
+                state=TrialState.FAIL if result.values is None else TrialState.COMPLETE,
+                values=result.values,
                 params=params,
                 distributions=space,
                 user_attrs=dict(result.attributes),
                 system_attrs={"constraints": [max(result.constraints.values(), default=0.0)]},
             )
             trial.datetime_start, trial.datetime_complete = started, started + timedelta(seconds=50)
-            found.add_trial(trial)
+            opened.study.add_trial(trial)
+        opened.flush()
         write_rows(out, rows, PHASES)
     return config
 

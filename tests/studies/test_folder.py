@@ -44,13 +44,32 @@ def test_a_folder_that_may_not_be_written_into_is_refused(tmp_path: Path, monkey
         check_folder(study(), tmp_path / "a" / "b")
 
 
-@pytest.mark.parametrize("change", [{"trials": 5}, {"seed": 4}, {"sampler": "qmc"}, {"constraints": "[]"}])
+@pytest.mark.parametrize("change", [{"seed": 4}, {"sampler": "qmc"}, {"constraints": "[]"}, {"samples": 3}])
 def test_a_different_study_is_refused_and_nothing_is_written(tmp_path: Path, change: dict[str, object]) -> None:
     freeze(study(), tmp_path)
     before = contents(tmp_path)
     with pytest.raises(InputError, match=f"holds a different study: {next(iter(change))} is "):
         freeze(study(**change), tmp_path)
     assert contents(tmp_path) == before
+
+
+def test_a_study_may_go_on_for_longer(tmp_path: Path) -> None:
+    freeze(study(), tmp_path)
+    longer = study(trials=50, hours=2)
+    assert freeze(longer, tmp_path) is True
+    assert (tmp_path / STUDY_FILE).read_text() == longer.text()
+
+
+def test_a_study_of_an_older_version_has_the_defaults_of_what_it_does_not_name(tmp_path: Path) -> None:
+    freeze(study(), tmp_path)
+    text = study(deterministic="true").text()
+    (tmp_path / STUDY_FILE).write_text(study().text().replace("samples: 2\n", ""))
+    with pytest.raises(InputError, match="samples is 1 there and 2 here"):
+        freeze(study(), tmp_path)
+    assert freeze(study(samples=1), tmp_path) is True
+    with pytest.raises(InputError, match="deterministic is False there and True here"):
+        freeze(study(samples=1, deterministic="true"), tmp_path)
+    assert "window: 8" in text
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "structures.parquet", "optuna.journal", "structures/x.parquet"])

@@ -8,19 +8,25 @@ import pytest
 from optuna.trial import TrialState
 
 from studies.folder import JOURNAL
+from studies.journal import CUT_SUFFIX, repair_journal
 from studies.space import distributions
-from studies.storage import CUT_SUFFIX, open_study, read_trials, repair_journal
+from studies.storage import OpenStudy, open_study, read_trials
 from tests.studies.fakes import study
+
+
+def ask(opened: OpenStudy) -> optuna.trial.Trial:
+    return opened.study.ask(distributions(study(), 0))
 
 
 def make_journal(out: Path, tell: bool = True) -> bytes:
     """The journal of two trials, the second still running."""
-    with open_study(study(), out) as found:
-        trial = found.ask(distributions(study()))
+    with open_study(study(), out) as opened:
+        trial = ask(opened)
         trial.set_constraint("c", -0.1)
         if tell:
-            found.tell(trial, 0.5)
-        found.ask(distributions(study()))
+            opened.study.tell(trial, 0.5)
+        ask(opened)
+        opened.flush()
     return (out / JOURNAL).read_bytes()
 
 
@@ -30,7 +36,8 @@ def states(out: Path) -> list[TrialState]:
 
 def test_a_study_opens_again_with_its_trials_direction_and_names(tmp_path: Path) -> None:
     journal = make_journal(tmp_path)
-    with open_study(study(), tmp_path) as found:
+    with open_study(study(), tmp_path) as opened:
+        found = opened.study
         assert [trial.state for trial in found.trials] == [TrialState.COMPLETE, TrialState.RUNNING]
         assert found.direction == optuna.study.StudyDirection.MAXIMIZE
         assert found.metric_names == ["diffusivity[pore,z]"]
@@ -46,8 +53,9 @@ def test_a_record_torn_at_any_byte_is_cut_and_the_rest_kept(tmp_path: Path) -> N
         assert repair_journal(tmp_path / JOURNAL) == length - len(last)
         assert (tmp_path / JOURNAL).read_bytes() == last
     assert repair_journal(tmp_path / JOURNAL) == 0
-    with open_study(study(), tmp_path) as found:  # appending after a repair is safe, see PITFALLS
-        found.ask(distributions(study()))
+    with open_study(study(), tmp_path) as opened:  # appending after a repair is safe
+        ask(opened)
+        opened.flush()
     assert len(states(tmp_path)) == 3
     assert not Path(f"{tmp_path / JOURNAL}{CUT_SUFFIX}").exists()
 
@@ -57,8 +65,8 @@ def test_a_study_torn_while_it_was_made_is_made_again(tmp_path: Path) -> None:
     first = journal.index(b"\n") + 1
     for length in (0, 1, first - 1, first, first + 5):
         (tmp_path / JOURNAL).write_bytes(journal[:length])
-        with open_study(study(), tmp_path) as found:
-            assert found.trials == [] and found.metric_names == ["diffusivity[pore,z]"]
+        with open_study(study(), tmp_path) as opened:
+            assert opened.study.trials == [] and opened.study.metric_names == ["diffusivity[pore,z]"]
 
 
 @pytest.mark.parametrize(
@@ -91,8 +99,9 @@ def test_the_lock_that_optuna_leaves_after_a_kill_is_no_obstacle(tmp_path: Path)
     """Its own lock would be honoured for 30 s."""
     make_journal(tmp_path)
     (tmp_path / f"{JOURNAL}.lock").symlink_to(tmp_path / JOURNAL)
-    with open_study(study(), tmp_path) as found:
-        found.ask(distributions(study()))
+    with open_study(study(), tmp_path) as opened:
+        ask(opened)
+        opened.flush()
     assert len(states(tmp_path)) == 3
 
 

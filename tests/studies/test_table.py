@@ -7,19 +7,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from actors.rows import Row
+from actors.rows import Row, request_columns
 from engine.errors import InputError
 from engine.metrics import KINDS
+from engine.request import Request
 from studies.table import (
     SCHEMA_VERSION,
     append_rows,
     read_structures,
     rows_of_trials,
     rows_to_table,
+    set_damaged_aside,
     structure_schema,
     write_rows,
 )
-from tests.studies.fakes import PHASES
+from tests.studies.fakes import PHASES, made_up_row
 
 
 def row(name: str, **values: object) -> Row:
@@ -138,3 +140,28 @@ def test_rows_of_trials(tmp_path: Path) -> None:
     table = read_structures(tmp_path)
     assert [found["structure_id"] for found in rows_of_trials(table, [2, 0, 9])] == ["a", "c"]
     assert rows_of_trials(table, []) == []
+
+
+def test_everything_asked_of_a_structure_has_a_column() -> None:
+    asked = request_columns(Request(structure_id="a", bundle="berea", shape=(8, 8, 8), seed=1))
+    assert asked.keys() <= set(structure_schema(("pore",)).names)
+
+
+@pytest.mark.parametrize("damage", ["cut", "zeros", "garbage"])
+def test_a_damaged_file_of_rows_is_set_aside_wherever_it_is_damaged(tmp_path: Path, damage: str) -> None:
+    """Read wrongly it must never be: either it is refused, or every value is what was written."""
+    row = made_up_row(Request(structure_id="a", bundle="berea", shape=(8, 8, 8), seed=1))
+    path = write_rows(tmp_path, [row], PHASES)
+    whole, expected = path.read_bytes(), read_structures(tmp_path).to_pylist()
+    step = max(1, len(whole) // 150)
+    for place in range(0, len(whole), step):
+        changed = {
+            "cut": whole[:place],
+            "zeros": whole[:place] + bytes(min(16, len(whole) - place)) + whole[place + 16 :],
+            "garbage": whole[:place] + bytes([whole[place] ^ 0xA5]) + whole[place + 1 :],
+        }[damage]
+        path.write_bytes(changed)
+        if set_damaged_aside(tmp_path):
+            assert not path.exists() and read_structures(tmp_path).num_rows == 0
+        else:
+            assert damage != "cut" and read_structures(tmp_path).to_pylist() == expected, place

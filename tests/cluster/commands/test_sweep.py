@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -36,8 +37,18 @@ def test_check_prints_the_plan_and_writes_nothing(call: Call, study: Path, tmp_p
     called = call("sweep", study, "--trials", 3, "--check")
     assert called.status == 0, called.stderr
     assert "plan: 3 trials of 1 structure (3 volumes of 32x32x32)" in called.stdout
+    assert re.search(r"estimate: about .+ with one design actor, \d+ kB of disk .*timed on this machine", called.stdout)
     assert "into runs/tiny (new)" in called.stdout
     assert [path.name for path in (tmp_path / "cwd").iterdir()] == ["tiny.yaml"]
+
+
+def test_the_schema_needs_no_study(call: Call) -> None:
+    schema = json.loads(call("sweep", "--schema").stdout)
+    assert {"bundle", "search", "objectives", "map"} <= schema["properties"].keys()
+
+
+def test_a_study_is_needed_otherwise(refused: Call) -> None:
+    assert "give a study file or the name of a recipe" in refused("sweep")
 
 
 def test_a_sweep(call: Call, study: Path, repository: Path) -> None:
@@ -51,9 +62,11 @@ def test_a_sweep(call: Call, study: Path, repository: Path) -> None:
     assert (summary["trials_done"], summary["structures"], summary["failed"]) == (2, 2, 0)
     assert {row["status"] for row in summary["best_rows"]} <= {"attained", "missed"}
     assert "sweep: 2 trials" in done.stderr and "structures/s" in done.stderr
+    assert summary["time"]["busy_s"]["design-0"] > 0 and summary["stopped"] == "budget"
     folder = Path("runs/tiny")
     assert len(list((folder / "volumes").glob("*.parquet"))) == 2
-    assert "(goes on with the study there)" in call("sweep", study, "--trials", 2, "--check").stdout
+    plan = call("sweep", study, "--trials", 5, "--check").stdout
+    assert "(goes on with the study there)" in plan and "mean of the 2 structures there" in plan
 
 
 @pytest.mark.parametrize(
