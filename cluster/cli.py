@@ -19,6 +19,7 @@ from cluster.commands import (
     generate,
     models,
     query,
+    regenerate,
     report,
     sweep,
     synth,
@@ -74,6 +75,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("sweep")(sweep.sweep)
 app.command("query")(query.query)
 app.command("report")(report.report)
+app.command("regenerate")(regenerate.regenerate)
 app.command("compact")(compact.compact)
 app.command("export")(export.export)
 
