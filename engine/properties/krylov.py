@@ -3,7 +3,9 @@
 Legend: `M` systems of one batch.
 """
 
+import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -108,3 +110,52 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
     """[M]: dot products of vectors [M, ...]."""
     product: Tensor = torch.linalg.vecdot(a.flatten(1), b.flatten(1))
     return product
+
+
+def minres(
+    apply: Callable[[Tensor], Tensor],
+    precondition: Callable[[Tensor], Tensor],
+    b: Tensor,
+    tolerance: float,
+    max_iterations: int,
+) -> tuple[Tensor, bool, int]:
+    """Preconditioned minimal residuals for one symmetric indefinite system (Elman, Silvester and Wathen, Finite
+    Elements and Fast Iterative Solvers, 2nd ed., algorithm 4.1).
+
+    Args:
+        apply: K v, symmetric.
+        precondition: M v, symmetric positive definite.
+        b: [n] right-hand side.
+        tolerance: fall of the residual in the norm of M at which it is done.
+
+    Returns:
+        x [n], converged, iterations.
+    """
+    x = torch.zeros_like(b)
+    v_before, v = torch.zeros_like(b), b.clone()
+    z = precondition(v)
+    gamma = float(torch.dot(z, v)) ** 0.5
+    gamma_before, eta, start = 1.0, gamma, gamma
+    s_before = s = 0.0
+    c_before = c = 1.0
+    w_before, w = torch.zeros_like(b), torch.zeros_like(b)
+    for iteration in range(max_iterations):
+        if eta == 0 or abs(eta) <= tolerance * start or not math.isfinite(eta):
+            return x, math.isfinite(eta), iteration
+        z = z / gamma
+        kz = apply(z)
+        delta = float(torch.dot(kz, z))
+        v_next = kz.sub_(v, alpha=delta / gamma).sub_(v_before, alpha=gamma / gamma_before)
+        z_next = precondition(v_next)
+        gamma_next = max(0.0, float(torch.dot(z_next, v_next))) ** 0.5
+        a0 = c * delta - c_before * s * gamma
+        a1 = (a0**2 + gamma_next**2) ** 0.5
+        a2 = s * delta + c_before * c * gamma
+        a3 = s_before * gamma
+        c_before, c, s_before, s = c, a0 / a1, s, gamma_next / a1
+        w_before, w = w, (z - a3 * w_before - a2 * w) / a1
+        x.add_(w, alpha=c * eta)
+        eta = -s * eta
+        v_before, v, z = v, v_next, z_next
+        gamma_before, gamma = gamma, gamma_next
+    return x, abs(eta) <= tolerance * start, max_iterations
