@@ -8,7 +8,7 @@ measurement.curves["s2[pore]"]
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 from engine.metrics import AXES, Metric, all_metrics
 from engine.outcomes import Measured
+
+if TYPE_CHECKING:
+    from engine.properties.materials import Materials
 
 
 class LabelledPhase(Protocol):
@@ -44,6 +47,7 @@ def measure(
     phases: Sequence[LabelledPhase],
     *,
     metrics: Collection[Metric] | None = None,
+    materials: "Materials | None" = None,
     certify: bool = True,
     note: Callable[[str], None] | None = None,
 ) -> Measurement:
@@ -52,7 +56,8 @@ def measure(
     Args:
         labels: (z, y, x), or an image (y, x), which has descriptors but no properties.
         phases: every phase that occurs, by name and label.
-        metrics: these alone; None measures all.
+        metrics: these alone; None measures all that need no request of their own (`MetricKind.needs`).
+        materials: what the phases are made of, for conductivity, elastic moduli and thermal expansion.
         certify: solve the diffusivities with TauFactor, the independent solver; otherwise with our own.
         note: called with what is measured next.
 
@@ -70,6 +75,10 @@ def measure(
             note(f"diffusivity of {phase.name}")
         for axis, measured in _diffusivities(labels == phase.label, axes, certify).items():
             values[Metric("diffusivity", phase.name, axis)] = measured
+    if labels.ndim == 3:
+        from engine.properties.measured import measure_properties
+
+        values |= measure_properties(labels, {phase.name: phase.label for phase in phases}, materials, metrics, note)
     order = [metric for metric in all_metrics([phase.name for phase in phases]) if metric in values]
     return Measurement(
         values={metric: values[metric] for metric in order},

@@ -17,6 +17,7 @@ AXES = ("z", "y", "x")  # names of the array axes 0, 1, 2
 
 _VOXEL_UNITS = {  # unit: power of the voxel's side, ending of the column name
     "voxel": (1, "_voxel"),
+    "voxel^2": (2, "_voxel2"),
     "1/voxel": (-1, "_per_voxel"),
     "1/voxel^2": (-2, "_per_voxel2"),
     "1/voxel^3": (-3, "_per_voxel3"),
@@ -38,6 +39,8 @@ class MetricKind:
     high: float = 1.0
     least_phases: int = 1
     """Materials with fewer phases have no such metric."""
+    needs: str = ""
+    """What it is not measured without: `materials`, or a `request` for it by name (its solve takes minutes)."""
     meaning: str
 
     @property
@@ -119,6 +122,39 @@ KINDS: dict[str, MetricKind] = {
             high=2.0,
             least_phases=3,
             meaning="triple-phase boundary whose phases are all connected to both faces across the axis, per volume",
+        ),
+        MetricKind(
+            name="conductivity",
+            takes_phase=False,
+            takes_axis=True,
+            high=math.inf,
+            needs="materials",
+            meaning="effective conductivity for flux along the axis, other faces sealed, in the materials' unit",
+        ),
+        MetricKind(
+            name="elastic_modulus_gpa",
+            takes_phase=False,
+            takes_axis=True,
+            high=math.inf,
+            needs="materials",
+            meaning="effective Young's modulus along the axis in GPa, the volume taken as a periodic cell",
+        ),
+        MetricKind(
+            name="thermal_expansion",
+            takes_phase=False,
+            takes_axis=True,
+            low=-math.inf,
+            high=math.inf,
+            needs="materials",
+            meaning="effective thermal strain per kelvin along the axis, the volume taken as a periodic cell",
+        ),
+        MetricKind(
+            name="permeability",
+            takes_axis=True,
+            unit="voxel^2",
+            high=math.inf,
+            needs="request",
+            meaning="permeability of the phase to slow viscous flow along the axis, sides as mirrors",
         ),
     )
 }

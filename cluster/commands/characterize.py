@@ -31,6 +31,13 @@ def characterize(
         str | None,
         typer.Option(metavar="METRIC,METRIC", help="Measure these only, such as 'fraction[pore],diffusivity[pore,z]'."),
     ] = None,
+    materials: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.yaml",
+            help="What the phases are made of (docs/properties.md): adds conductivity, elastic moduli, expansion.",
+        ),
+    ] = None,
     voxel_size_um: Annotated[
         float | None,
         typer.Option(metavar="V", help="Side of a voxel in micrometres; default: what the file says."),
@@ -53,7 +60,8 @@ def characterize(
     ] = False,
 ) -> None:
     """Measure labelled volumes and images: fractions, surface, chords, pore and grain sizes, connectivity, Euler
-    number, triple lines, the curves S2, lineal path and chord lengths; of volumes diffusivity too (by TauFactor).
+    number, triple lines, the curves S2, lineal path and chord lengths; of volumes diffusivity too (by TauFactor), with
+    --materials conductivity, elastic moduli and thermal expansion, and permeability where --metrics asks for it.
 
     \b
     Examples:
@@ -62,7 +70,9 @@ def characterize(
     """
     from engine.measure import measure
     from engine.metrics import parse_metric
+    from engine.properties.materials import load_materials
 
+    substances = load_materials(materials) if materials is not None else None
     if voxel_size_um is not None and not (math.isfinite(voxel_size_um) and voxel_size_um > 0):
         raise InputError(f"--voxel-size-um: must be a positive length in micrometres, not {voxel_size_um}")
     if picture is not None:
@@ -86,7 +96,7 @@ def characterize(
             def note(what: str, done: int = done, file: str = each.file) -> None:
                 bar.update(done, f"{file}: {what}")
 
-            measurement = measure(each.labels, each.phases, metrics=wanted or None, note=note)
+            measurement = measure(each.labels, each.phases, metrics=wanted or None, materials=substances, note=note)
             documents.append(_document(each, measurement, wanted))
             if picture is not None:
                 note("picture")

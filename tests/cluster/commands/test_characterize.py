@@ -120,3 +120,21 @@ def test_refuses_nan_and_a_header_that_promises_more_than_memory(refused: Call, 
         header = {"descr": "|u1", "fortran_order": False, "shape": (100_000, 100_000, 100_000)}
         np.lib.format.write_array_header_1_0(stream, header)
     assert "promises" in refused("characterize", tmp_path / "huge.npy")
+
+
+def test_materials_add_what_the_volume_conducts_and_carries(call: Call, laminate: Path) -> None:
+    Path("materials.yaml").write_text(
+        "phases:\n"
+        "  plate: {conductivity: 8, youngs_modulus_gpa: 10, poissons_ratio: 0.25}\n"
+        "  rest: {conductivity: 2, youngs_modulus_gpa: 10, poissons_ratio: 0.25}\n"
+    )
+    metrics = "conductivity[z],conductivity[x],elastic_modulus_gpa[y]"
+    given = ("--phases", "plate,rest", "--metrics", metrics, "--json")
+    called = call("characterize", laminate, *given, "--materials", "materials.yaml")
+    assert called.status == 0, called.stderr
+    found = json.loads(called.stdout)["volumes"][0]["metrics"]
+    assert found["conductivity[z]"]["value"] == pytest.approx(0.25 * 8 + 0.75 * 2, rel=1e-3)
+    assert found["conductivity[x]"]["value"] == pytest.approx(1 / (0.25 / 8 + 0.75 / 2), rel=1e-3)
+    assert found["elastic_modulus_gpa[y]"] == {"value": pytest.approx(10, rel=1e-5), "outcome": "converged"}
+    refused = call("characterize", laminate, *given)
+    assert refused.status == 2 and "--materials FILE.yaml" in refused.stderr

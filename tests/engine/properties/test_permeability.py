@@ -48,7 +48,7 @@ def test_spheres_on_a_cubic_lattice_drag_as_published() -> None:
 
 
 def test_the_equations_are_symmetric_and_the_flow_keeps_its_volume() -> None:
-    phase = torch.from_numpy(structures.level_cut((6, 7, 5), 0.7, 1.0, seed=1)).bool()
+    phase = torch.from_numpy(structures.level_cut((4, 5, 4), 0.7, 1.0, seed=1)).bool()
     flow = _make_flow(torch.from_numpy(reach(phase.numpy(), periodic=False) == Reach.SPANNING))
     generator = torch.Generator().manual_seed(0)
     inside = torch.cat([flow.open.flatten(), flow.fluid.double().flatten()])
@@ -56,7 +56,7 @@ def test_the_equations_are_symmetric_and_the_flow_keeps_its_volume() -> None:
     torch.testing.assert_close(torch.dot(u, flow.apply(v)), torch.dot(v, flow.apply(u)))
     torch.testing.assert_close(torch.dot(u, flow.precondition(v)), torch.dot(v, flow.precondition(u)))
     assert torch.dot(u, flow.precondition(u)) > 0
-    x, converged, _ = minres(flow.apply, flow.precondition, flow.pull(), 1e-9, 500)
+    x, converged, _ = minres(flow.apply, flow.precondition, flow.pull(), 1e-8, 500)
     velocity = flow.split(x)[0]
     layers = velocity[0].sum((1, 2))
     assert converged and float(layers.max() - layers.min()) < 1e-6 * float(layers.mean())
@@ -67,7 +67,7 @@ def test_the_equations_are_symmetric_and_the_flow_keeps_its_volume() -> None:
 
 
 def test_error_of_the_value_stays_below_the_tolerance() -> None:
-    phase = structures.level_cut((14, 14, 14), 0.5, 1.5, seed=3)
+    phase = structures.level_cut((10, 10, 10), 0.5, 1.5, seed=3)
     exact = value(phase, 1, 1e-9)
     for tolerance in (1e-2, 1e-3, 1e-4):
         assert value(phase, 1, tolerance) == pytest.approx(exact, rel=2 * tolerance)

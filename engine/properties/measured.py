@@ -1,0 +1,136 @@
+"""The properties of one labelled volume by metric, each with its outcome: `conductivity[axis]`,
+`elastic_modulus_gpa[axis]` and `thermal_expansion[axis]` for given materials, and `permeability[phase,axis]`."""
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine.errors import InputError
+from engine.metrics import AXES, Metric, all_metrics
+from engine.outcomes import Measured, Outcome
+from engine.properties.elasticity import homogenize
+from engine.properties.materials import Materials
+from engine.properties.permeability import permeability
+from engine.properties.phases import phase_indices
+from engine.properties.stiffness import youngs_modulus
+from engine.properties.transport import solve
+
+GIVEN_BY = {
+    "conductivity": "conductivity",
+    "elastic_modulus_gpa": "youngs_modulus_gpa",
+    "thermal_expansion": "thermal_expansion_per_k",
+}
+"""Metrics that need materials, and what of the materials."""
+
+RIGID = 1e-5
+"""A Young's modulus below this share of the stiffest phase's is nothing but the solver's error: the axis carries no
+load."""
+
+
+def measure_properties(
+    labels: NDArray[Any],
+    phases: Mapping[str, int],
+    materials: Materials | None,
+    metrics: Collection[Metric] | None = None,
+    note: Callable[[str], None] | None = None,
+) -> dict[Metric, Measured]:
+    """Measure the properties asked for.
+
+    Args:
+        labels: (z, y, x).
+        phases: label of every phase by name.
+        materials: of the phases; None where no metric needs them.
+        metrics: those asked for, others are passed over; None for all that the materials give (no permeability, whose
+            solve takes minutes: ask for it).
+        note: called with what is solved next.
+
+    Raises:
+        InputError: a metric that needs materials without them, or a phase or property that they lack.
+    """
+    names = list(phases)
+    if metrics is None:
+        wanted = [m for m in all_metrics(names) if m.name in GIVEN_BY and _given(m.name, materials, names)]
+    else:
+        wanted = [m for m in all_metrics(names) if m in metrics and (m.name in GIVEN_BY or m.name == "permeability")]
+    if not wanted:
+        return {}
+    found: dict[Metric, Measured] = {}
+    indices = phase_indices(torch.from_numpy(labels), list(phases.values()))
+    if note is None:
+        note = _silent
+    conducted = [metric for metric in wanted if metric.name == "conductivity"]
+    elastic = [metric for metric in wanted if metric.name in ("elastic_modulus_gpa", "thermal_expansion")]
+    if conducted:
+        found |= _conductivities(
+            indices, _needed(materials, conducted[0]).conductivities(names).float(), conducted, note
+        )
+    if elastic:
+        found |= _elastic(indices, _needed(materials, elastic[0]), names, elastic, note)
+    for metric in (each for each in wanted if each.name == "permeability"):
+        note(str(metric))
+        fluid = indices == names.index(metric.phase or "")
+        found[metric] = permeability(fluid.unsqueeze(0), AXES.index(metric.axis or "")).measured()
+    return {metric: found[metric] for metric in wanted}
+
+
+def _conductivities(
+    indices: Tensor, table: Tensor, wanted: Sequence[Metric], note: Callable[[str], None]
+) -> dict[Metric, Measured]:
+    """Sealed sides, as the diffusivity."""
+    isotropic = bool((table == table[:, :1]).all())
+    field = table[:, 0][indices].unsqueeze(0) if isotropic else table[indices].movedim(-1, 0).unsqueeze(0)
+    out = {}
+    for metric in wanted:
+        note(str(metric))
+        result = solve(field, AXES.index(metric.axis or ""))
+        out[metric] = Measured(value=float(result.value), outcome=result.outcome[0])
+    return out
+
+
+def _elastic(
+    indices: Tensor, materials: Materials, names: Sequence[str], wanted: Sequence[Metric], note: Callable[[str], None]
+) -> dict[Metric, Measured]:
+    """One homogenisation of the volume as a periodic cell gives all of them."""
+    note("stiffness")
+    stiffness = materials.stiffnesses(names)
+    expands = any(metric.name == "thermal_expansion" for metric in wanted)
+    one_hot = torch.nn.functional.one_hot(indices, len(names)).movedim(-1, 0).unsqueeze(0).float()
+    result = homogenize(one_hot, stiffness, materials.expansions(names) if expands else None)
+    stiffest = max(youngs_modulus(each, axis) for each in stiffness for axis in range(3))
+    out = {}
+    for metric in wanted:
+        component = 2 - AXES.index(metric.axis or "")  # x, y, z
+        outcome = result.outcome[0]
+        if metric.name == "elastic_modulus_gpa":
+            value: float | None = youngs_modulus(result.stiffness[0], component)
+            if value is not None and value <= RIGID * stiffest and outcome == Outcome.CONVERGED:
+                value, outcome = 0.0, Outcome.DOES_NOT_PERCOLATE
+        else:
+            assert result.expansion is not None
+            value = float(result.expansion[0, component])
+            if math.isnan(value):
+                value, outcome = None, Outcome.DOES_NOT_PERCOLATE
+        out[metric] = Measured(value=value, outcome=outcome)
+    return out
+
+
+def _given(name: str, materials: Materials | None, phases: Sequence[str]) -> bool:
+    if materials is None or not materials.gives(phases, GIVEN_BY[name]):
+        return False
+    return name != "thermal_expansion" or materials.gives(phases, "youngs_modulus_gpa")
+
+
+def _needed(materials: Materials | None, metric: Metric) -> Materials:
+    if materials is None:
+        raise InputError(
+            f"metric '{metric}': needs the phases' materials; give a materials file (--materials FILE.yaml)"
+        )
+    return materials
+
+
+def _silent(_: str) -> None:
+    """Nobody listens."""
