@@ -14,6 +14,7 @@ from typer.main import get_command
 from cluster.commands import (
     characterize,
     compact,
+    dashboard,
     evaluate,
     export,
     generate,
@@ -76,6 +77,7 @@ app.command("sweep")(sweep.sweep)
 app.command("query")(query.query)
 app.command("report")(report.report)
 app.command("regenerate")(regenerate.regenerate)
+app.command("dashboard")(dashboard.dashboard)
 app.command("compact")(compact.compact)
 app.command("export")(export.export)
 

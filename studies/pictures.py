@@ -72,7 +72,7 @@ def turntable_gif(indices: NDArray[np.uint8], count: int, pixels: int = 220, fra
 
     pictures = []
     for frame in range(frames):
-        picture = seen_from(indices, count, azimuth=2 * np.pi * frame / frames, tilt=np.pi / 6, pixels=pixels)
+        picture = seen_from(indices, count, azimuth=np.pi * (0.25 + 2 * frame / frames), tilt=np.pi / 6, pixels=pixels)
         image = Image.fromarray(picture, "RGBA")
         ground = Image.new("RGB", image.size, "white")
         ground.paste(image, mask=image.getchannel("A"))

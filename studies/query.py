@@ -83,12 +83,15 @@ def schema(out: Path) -> list[tuple[str, str, str, str, str]]:
         VIEWS, (_structures(out).schema, CURVE_SCHEMA, VOLUME_SCHEMA, trials_table(out).schema), strict=True
     ):
         for field in fields:
-            metadata = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
-            unit, meaning = _MEANINGS.get(field.name, ("", "")) if not metadata else ("", "")
-            rows.append(
-                (view, field.name, str(field.type), metadata.get("unit", unit), metadata.get("meaning", meaning))
-            )
+            rows.append((view, field.name, str(field.type), *describe(field)))
     return rows
+
+
+def describe(field: pa.Field) -> tuple[str, str]:
+    """Unit and meaning of a column: what the file says of it, else what is known of columns of its name."""
+    metadata = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
+    unit, meaning = ("", "") if metadata else _MEANINGS.get(field.name, ("", ""))
+    return metadata.get("unit", unit), metadata.get("meaning", meaning)
 
 
 def best_rows(out: Path, count: int) -> pa.Table:

@@ -200,12 +200,20 @@ def _voxel_size(rows: Rows) -> float | None:
 def _trials(rows: Rows) -> dict[str, Any]:
     """Objectives by trial, for the convergence."""
     table = trials_table(rows.out)
-    names = [name for name in table.column_names if name == "value" or name.startswith("value_")]
+    names: list[str] = []
+    for metric, _ in rows.objectives:  # of several, the trial's means are its values
+        mean = f"of {metric} over"
+        achieved = [
+            field.name for field in table.schema if mean in (field.metadata or {}).get(b"meaning", b"").decode()
+        ]
+        names += ["value"] if len(rows.objectives) == 1 else achieved[:1]
     return {
         "trial": table["trial"].to_pylist(),
         "feasible": table["feasible"].to_pylist(),
         "values": [table[name].to_pylist() for name in names],
-        "objectives": [{"label": str(metric), "more": more} for metric, more in rows.objectives][: len(names)],
+        "objectives": [{"label": str(metric), "more": more} for metric, more in rows.objectives]
+        if len(names) == len(rows.objectives)
+        else [],
     }
 
 

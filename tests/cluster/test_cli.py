@@ -13,7 +13,18 @@ from cluster.terminal import Interrupted
 from engine.errors import InputError, WorkError
 from tests.cluster.conftest import Call
 
-COMMANDS = ("models", "train", "reconstruct", "design", "characterize", "sweep", "query", "report", "compact")
+COMMANDS = (
+    "models",
+    "train",
+    "reconstruct",
+    "design",
+    "characterize",
+    "sweep",
+    "query",
+    "report",
+    "dashboard",
+    "compact",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
