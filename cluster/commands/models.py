@@ -1,11 +1,13 @@
 """`mesoforge models`: which bundles there are."""
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from cluster.terminal import table
+from engine.errors import InputError
 
 
 def models(
@@ -16,35 +18,55 @@ def models(
 ) -> None:
     """List the bundles that ship, those in the folders of MESOFORGE_BUNDLES, or those named.
 
+    Each is checked against its card's sha256. A damaged one is listed with what is wrong; if it was named, that is an
+    error.
+
     \b
     Examples:
       mesoforge models
       mesoforge models my_bundle --json
     """
-    from engine.models.bundle import WEIGHTS, find_bundles, read_card
+    from engine.models.bundle import find_bundles
 
-    cards = [read_card(path) for path in paths] if paths else find_bundles()
-    rows = []
-    for card in cards:
-        weights = card.folder / WEIGHTS
-        row: dict[str, Any] = {
-            "name": card.folder.resolve().name,
-            "material": card.material,
-            "phases": {phase.name: round(phase.fraction, 4) for phase in card.phases},
-            "voxel_size_um": card.voxel_size_um,
-            "size_mb": round(weights.stat().st_size / 1e6, 1) if weights.is_file() else None,
-            "hash": card.hash,
-            "folder": str(card.folder),
-        }
-        rows.append(row)
+    rows = [_described(path) for path in paths] if paths else [_listed(folder) for folder in find_bundles()]
     if json_output:
         print(json.dumps({"bundles": rows}, indent=1, ensure_ascii=False))
         return
     headers = ["name", "material", "phases (fraction)", "voxel (um)", "weights (MB)", "where"]
     keys = ["name", "material", "phases", "voxel_size_um", "size_mb", "folder"]
     print(table(headers, [[_text(row[key]) for key in keys] for row in rows]))
+    for row in rows:
+        if row["fault"]:
+            print(f"damaged: {row['fault']}")
     if not rows:
         print("no bundle is installed; train one with 'mesoforge train'")
+
+
+def _described(where: "str | Path") -> dict[str, Any]:
+    """A bundle that is whole; raises InputError for another."""
+    from engine.models.bundle import check_weights, read_card
+
+    card = read_card(where)
+    weights = check_weights(card)
+    return {
+        "name": card.folder.resolve().name,
+        "material": card.material,
+        "phases": {phase.name: round(phase.fraction, 4) for phase in card.phases},
+        "voxel_size_um": card.voxel_size_um,
+        "size_mb": round(weights.stat().st_size / 1e6, 1),
+        "hash": card.hash,
+        "folder": str(card.folder),
+        "fault": "",
+    }
+
+
+def _listed(folder: Path) -> dict[str, Any]:
+    """A bundle, or what is wrong with it."""
+    try:
+        return _described(folder)
+    except InputError as error:
+        nothing = dict.fromkeys(("phases", "voxel_size_um", "size_mb", "hash"))
+        return {"name": folder.name, "material": "damaged", **nothing, "folder": str(folder), "fault": str(error)}
 
 
 def _text(value: Any) -> Any:

@@ -30,7 +30,10 @@ class Target:
         if math.isnan(self.low) or math.isnan(self.high) or (math.isinf(self.low) and math.isinf(self.high)):
             raise InputError(f"target on {self.metric}: needs at least one finite limit")
         if self.low >= self.high:
-            raise InputError(f"target on {self.metric}: the tolerance must be above 0 (got [{self.low}, {self.high}])")
+            raise InputError(
+                f"target on {self.metric}: the interval [{self.low:g}, {self.high:g}] is empty; its first limit must "
+                "be below its second, and a tolerance above 0"
+            )
 
     @property
     def goal(self) -> float:

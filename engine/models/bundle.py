@@ -172,15 +172,7 @@ def load_bundle(where: str | Path, device: str = "cpu") -> Bundle:
         InputError: no such bundle, a missing file, or weights that are not those of the card.
     """
     card = read_card(where)
-    path = card.folder / WEIGHTS
-    if not path.is_file():
-        raise InputError(f"{path}: missing; a bundle needs {CARD} and {WEIGHTS}; restore it or train again")
-    found = file_sha256(path)
-    if found != card.weights_sha256:
-        raise InputError(
-            f"{path}: sha256 {found[:12]}… is not the card's {card.weights_sha256[:12]}…; "
-            "the file is damaged or was exchanged; restore it or train again"
-        )
+    path = check_weights(card)
     tensors, _ = load_tensors(path)
     autoencoder, denoiser = Autoencoder(card.autoencoder), Denoiser(card.denoiser)
     _fill(autoencoder, with_prefix("autoencoder", tensors), path)
@@ -194,14 +186,31 @@ def load_bundle(where: str | Path, device: str = "cpu") -> Bundle:
     return Bundle(card, autoencoder, denoiser, calibration, composition, device)
 
 
-def find_bundles() -> list[Card]:
-    """Cards of all bundles that can be named, those of `MESOFORGE_BUNDLES` first; a damaged one raises."""
-    cards: dict[str, Card] = {}
+def check_weights(card: Card) -> Path:
+    """The file of the weights, if it is the one of the card.
+
+    Raises:
+        InputError: it is missing, damaged or was exchanged.
+    """
+    path = card.folder / WEIGHTS
+    if not path.is_file():
+        raise InputError(f"{path}: missing; a bundle needs {CARD} and {WEIGHTS}; restore it or train again")
+    found = file_sha256(path)
+    if found != card.weights_sha256:
+        raise InputError(
+            f"{path}: sha256 {found[:12]}… is not the card's {card.weights_sha256[:12]}…; "
+            "the file is damaged or was exchanged; restore it or train again"
+        )
+    return path
+
+
+def find_bundles() -> list[Path]:
+    """Folders of all bundles that can be named, those of `MESOFORGE_BUNDLES` first; nothing in them is read."""
+    folders: dict[str, Path] = {}
     for root in _roots():
         for path in sorted(root.glob(f"*/{CARD}")):
-            card = read_card(path.parent)
-            cards.setdefault(path.parent.name, card)
-    return list(cards.values())
+            folders.setdefault(path.parent.name, path.parent)
+    return list(folders.values())
 
 
 def locate(where: str | Path) -> Path:

@@ -56,7 +56,7 @@ def test_the_bundle_is_whole_and_says_where_it_comes_from(folder):
 def test_bundles_are_found_by_name(folder, monkeypatch):
     monkeypatch.setenv("MESOFORGE_BUNDLES", str(folder.parent))
     assert read_card("toy").hash == read_card(folder).hash
-    assert "toy" in [card.name for card in find_bundles()]
+    assert "toy" in [folder.name for folder in find_bundles()]
 
 
 def test_damaged_bundles_are_refused(folder, tmp_path):

@@ -32,3 +32,31 @@ def test_a_damaged_card_is_refused_with_its_path(refused: Call, untrained: Path,
     shutil.copytree(untrained, damaged)
     (damaged / "card.json").write_text("{")
     assert str(damaged / "card.json") in refused("models", damaged)
+
+
+def test_weights_that_are_not_the_cards_are_refused(refused: Call, untrained: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "changed"
+    shutil.copytree(untrained, changed)
+    weights = changed / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    assert f"{weights}: sha256" in refused("models", changed)
+    weights.unlink()
+    assert f"{weights}: missing" in refused("models", changed)
+
+
+def test_a_damaged_bundle_does_not_hide_the_others(
+    call: Call, untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundles = tmp_path / "bundles"
+    for name in ("bad_card", "good"):
+        shutil.copytree(untrained, bundles / name)
+    (bundles / "bad_card" / "card.json").write_text("{")
+    monkeypatch.setenv("MESOFORGE_BUNDLES", str(bundles))
+    called = call("models")
+    assert called.status == 0
+    lines = called.stdout.splitlines()
+    assert any(line.startswith("good ") for line in lines)
+    assert any(line.startswith("bad_card  damaged") for line in lines)
+    assert [line for line in lines if line.startswith(f"damaged: {bundles / 'bad_card' / 'card.json'}: not a bundle")]
+    faults = {each["name"]: each["fault"] for each in json.loads(call("models", "--json").stdout)["bundles"]}
+    assert faults["good"] == "" and "card.json" in faults["bad_card"]
