@@ -83,7 +83,7 @@ def train(
 
     paths = [*(images or []), *(more or [])]
     if not paths:
-        raise InputError("--images: no image is named; give files, folders or patterns, such as --images rock.tif")
+        raise InputError("--images: no image is named; give files, folders or patterns (see mesoforge train --help)")
     if not check and (phases is None or out is None):
         missing = "--phases" if phases is None else "--out"
         raise InputError(f"{missing}: is needed to train (mesoforge train --check examines images without it)")
