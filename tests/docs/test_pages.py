@@ -27,7 +27,7 @@ def commands(page: Path) -> list[list[str]]:
     for block in blocks(page, "", "sh", "bash"):
         for line in block.replace("\\\n", " ").splitlines():
             for command in re.findall(
-                r"(?:^|\$\(|[|&;]\s*)(mesoforge (?:[^|&;)\"']|\"[^\"]*\"|'[^']*')*)", line.strip()
+                r"(?:^|\$\(|[|&;]\s*)(mesoforge (?:[^|&;)>\"']|\"[^\"]*\"|'[^']*')*)", line.strip()
             ):
                 found.append(shlex.split(command, comments=True)[1:])
     return found
