@@ -33,8 +33,9 @@ from engine.outcomes import DesignOutcome
 from engine.request import Request, Settings
 from engine.sampling.composition import steer_mean
 from engine.sampling.moments import MomentCorrection, StepHook
-from engine.sampling.multiplane import Noise, SamplerNumbers, mpdd, sample, spectral, told
+from engine.sampling.multiplane import Harmonizing, Noise, SamplerNumbers, mpdd, sample, spectral
 from engine.sampling.refine import decode_volume, redraw_planes, refine
+from engine.sampling.solvers import make_solver
 from engine.sampling.spectra import SpectralFilter, scale_modes, volume_spectrum
 
 SMALLEST_SIDE = 32  # voxels; below, the latent volume has fewer planes than the network's receptive field
@@ -141,7 +142,15 @@ def _generate_batch(
     noise = Noise([request.seed for request in requests], bundle.device)
     goals = [fraction_goals(request.targets, names) for request in requests]
     latents = sample_latents(
-        bundle, inference, requests[0].shape, numbers, noise, settings.sampler, goals, _reporter(progress, "sampling")
+        bundle,
+        inference,
+        requests[0].shape,
+        numbers,
+        noise,
+        settings.sampler,
+        Harmonizing(passes=settings.harmonizing_passes, blend=settings.harmonizing_blend),
+        goals,
+        _reporter(progress, "sampling"),
     )
     probabilities = decode_latents(bundle, inference, latents, numbers, noise)
     sampled = time.perf_counter()
@@ -193,6 +202,7 @@ def sample_latents(
     numbers: SamplerNumbers,
     noise: Noise,
     sampler: str = "spectral",
+    harmonizing: Harmonizing | None = None,
     fractions: Sequence[Mapping[int, float]] = (),
     on_step: Callable[[int, int], None] | None = None,
     after_step: StepHook | None = None,
@@ -200,24 +210,34 @@ def sample_latents(
     """Latent volumes [B, C, d, h, w] of one shape (in voxels), one per stream of `noise`.
 
     Args:
+        harmonizing: of the sampler `harmonized`.
         fractions: goals by phase index for each volume; empty for none.
         after_step: instead of the calibrated moment correction (the calibration itself measures there).
     """
     latent = (shape[0] // bundle.factor, shape[1] // bundle.factor, shape[2] // bundle.factor)
     calibration = bundle.calibration
     correction: StepHook | None = None
-    if sampler == "mpdd":  # as published; only the decoder is ours
+    published = sampler != "spectral"  # only the decoder is ours
+    if published:
         fused = mpdd(inference.denoise)
     else:
         spectral_filter = SpectralFilter(calibration.autocovariance, latent)
-        fused = spectral(told(inference.denoise, numbers.snr_factor), spectral_filter)
+        fused = spectral(inference.denoise, spectral_filter)
         correction = MomentCorrection(calibration.shift, calibration.log_gain, latent, numbers.steps)
     if any(fractions):
         fused = steer_mean(fused, bundle.composition, fractions)
     channels = bundle.autoencoder.config.latent_channels
     levels = bundle.schedule.trajectory(numbers.steps)
     return sample(
-        fused, (channels, *latent), levels, numbers.eta, noise, after_step or correction, sampler != "mpdd", on_step
+        fused,
+        (channels, *latent),
+        levels,
+        make_solver(numbers.solver, numbers.eta),
+        noise,
+        harmonizing=harmonizing if sampler == "harmonized" else None,
+        after_step=after_step or correction,
+        roll=not published,
+        on_step=on_step,
     )
 
 
@@ -237,13 +257,16 @@ def decode_latents(
 
 
 def sampler_numbers(settings: Settings, bundle: Bundle) -> SamplerNumbers:
-    """The bundle's calibrated numbers, with what the settings ask for otherwise. `mpdd` is published with eta = 1 and
-    every trained step; 250 of them is what its quality needs here (docs/benchmarks.md)."""
+    """The bundle's calibrated numbers, with what the settings ask for otherwise. `mpdd` and `harmonized` are published
+    with ancestral steps at every trained time; 250 of them are what `mpdd` needs here (docs/benchmarks.md), 50 with
+    harmonizing are as many network calls."""
     numbers = bundle.calibration.numbers
-    if settings.sampler == "mpdd":
-        numbers = replace(numbers, steps=250, eta=1.0, disagreement=0.0, refine_passes=0)
+    if settings.sampler != "spectral":
+        steps = 250 if settings.sampler == "mpdd" else 50
+        numbers = replace(numbers, steps=steps, solver="ddim", eta=1.0, disagreement=0.0, refine_passes=0)
     return replace(
         numbers,
+        solver=settings.solver or numbers.solver,
         steps=numbers.steps if settings.steps is None else settings.steps,
         eta=numbers.eta if settings.eta is None else settings.eta,
         refine_passes=numbers.refine_passes if settings.refine_passes is None else settings.refine_passes,

@@ -5,12 +5,14 @@ The same request gives the same voxels on the same kind of device, whatever the 
 
 import hashlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from engine.errors import InputError
 from engine.guidance.targets import Target
+from engine.sampling.multiplane import Harmonizing
+from engine.sampling.solvers import SOLVERS, SolverName
 
-Sampler = Literal["spectral", "mpdd"]
+Sampler = Literal["spectral", "mpdd", "harmonized"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,19 +20,28 @@ class Settings:
     """How to sample. None takes the bundle's calibrated value."""
 
     sampler: Sampler = "spectral"
-    """`spectral` (spectrally consistent, default) or `mpdd` (as published)."""
+    """`spectral` (ours, default), `mpdd` (as published) or `harmonized` (as published, with re-noising)."""
+    solver: SolverName | None = None
+    """`ddim`, `ddpm` or `dpm++`. `spectral` is calibrated for its bundle's own."""
     steps: int | None = None
     """Denoising steps."""
     eta: float | None = None
-    """DDIM stochasticity: 0 deterministic, 1 ancestral."""
+    """Stochasticity: 0 deterministic, 1 ancestral."""
+    harmonizing_passes: int = 4
+    """n_h of `harmonized`: how often each step is noised again and repeated."""
+    harmonizing_blend: float = 0.5
+    """gamma of `harmonized`: share of the re-noised volume in what is denoised again."""
     refine_passes: int | None = None
     """Full-depth SDEdit passes after decoding."""
     guidance_iterations: int = 80
     """At most so many guidance iterations for a structure with targets."""
 
     def __post_init__(self) -> None:
-        if self.sampler not in ("spectral", "mpdd"):
-            raise InputError(f"sampler: must be spectral or mpdd, not '{self.sampler}'")
+        if self.sampler not in get_args(Sampler):
+            raise InputError(f"sampler: must be one of {', '.join(get_args(Sampler))}, not '{self.sampler}'")
+        if self.solver is not None and self.solver not in SOLVERS:
+            raise InputError(f"solver: must be one of {', '.join(SOLVERS)}, not '{self.solver}'")
+        Harmonizing(passes=self.harmonizing_passes, blend=self.harmonizing_blend)
         if self.steps is not None and self.steps < 1:
             raise InputError(f"steps: must be at least 1, not {self.steps}")
         if self.eta is not None and not 0 <= self.eta <= 1:

@@ -16,7 +16,7 @@ from engine.sampling.multiplane import Calibration, SamplerNumbers
 def write_untrained_bundle(folder: Path) -> Card:
     """Write a two-phase bundle (pore 0, solid 1) that samples 32³ in about a second."""
     torch.manual_seed(0)
-    autoencoder = Autoencoder(AutoencoderConfig(phases=2, width=16, fine_width=8))
+    autoencoder = Autoencoder(AutoencoderConfig(phases=2, latent_channels=4, width=16, fine_width=8))
     denoiser = Denoiser(DenoiserConfig(width=16, multipliers=(1, 1)))
     numbers = SamplerNumbers(steps=4, refine_passes=1)
     calibration = Calibration(

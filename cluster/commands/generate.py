@@ -33,11 +33,21 @@ Format = Annotated[
     str, typer.Option("--format", metavar="tiff,npy,...", help="Files of the volumes: tiff, npy, vti, stl, inp.")
 ]
 Sampler = Annotated[
-    str, typer.Option("--sampler", metavar="NAME", help="spectral, or mpdd (the published multi-plane procedure).")
+    str,
+    typer.Option("--sampler", metavar="NAME", help="spectral; mpdd or harmonized (published multi-plane procedures)."),
+]
+Solver = Annotated[
+    str | None, typer.Option("--solver", metavar="NAME", help="ddim, ddpm or dpm++; default: the bundle's.")
 ]
 Steps = Annotated[int | None, typer.Option("--steps", metavar="N", help="Denoising steps; default: the bundle's.")]
 Eta = Annotated[
     float | None, typer.Option("--eta", metavar="E", help="0 deterministic ... 1 ancestral; default: the bundle's.")
+]
+Passes = Annotated[
+    int, typer.Option("--harmonizing-passes", metavar="N", help="With harmonized: repeats of each step (n_h).")
+]
+Blend = Annotated[
+    float, typer.Option("--harmonizing-blend", metavar="G", help="With harmonized: share of the re-noised volume (γ).")
 ]
 
 
@@ -50,8 +60,11 @@ def reconstruct(
     seed: Seed = 0,
     format: Format = "tiff",
     sampler: Sampler = "spectral",
+    solver: Solver = None,
     steps: Steps = None,
     eta: Eta = None,
+    harmonizing_passes: Passes = 4,
+    harmonizing_blend: Blend = 0.5,
 ) -> None:
     """Generate 3D volumes that look like the bundle's material, and measure them.
 
@@ -62,7 +75,15 @@ def reconstruct(
       mesoforge reconstruct --model berea --count 4 --size 64 --seed 1 --out volumes
       mesoforge reconstruct --model my_bundle --shape 64,96,96 --seed 1 --out slabs --format tiff,vti,stl
     """
-    card, structures = _prepare(model, out, count, size, shape, seed, format, sampler, steps, eta, targets=[])
+    settings = Settings(
+        sampler=sampler,  # type: ignore[arg-type]  # checked there, as is the solver
+        solver=solver,  # type: ignore[arg-type]
+        steps=steps,
+        eta=eta,
+        harmonizing_passes=harmonizing_passes,
+        harmonizing_blend=harmonizing_blend,
+    )
+    card, structures = _prepare(model, out, count, size, shape, seed, format, settings, targets=[])
     rows = _run(card, structures)
     metrics = [Metric("fraction", name) for name in card.phase_names]
     metrics += [Metric("diffusivity", name, axis) for name in card.phase_names for axis in ("z", "y", "x")]
@@ -91,8 +112,11 @@ def design(
     seed: Seed = 0,
     format: Format = "tiff",
     sampler: Sampler = "spectral",
+    solver: Solver = None,
     steps: Steps = None,
     eta: Eta = None,
+    harmonizing_passes: Passes = 4,
+    harmonizing_blend: Blend = 0.5,
 ) -> None:
     """Generate 3D volumes that have the targets, certified on the finished voxels.
 
@@ -103,7 +127,15 @@ def design(
       mesoforge design --model berea --target 'fraction[pore]=0.20±0.01' --target 'diffusivity[pore,z]=0.05±5%' \\
           --count 4 --seed 1 --out designed
     """
-    card, structures = _prepare(model, out, count, size, shape, seed, format, sampler, steps, eta, targets=target)
+    settings = Settings(
+        sampler=sampler,  # type: ignore[arg-type]  # checked there, as is the solver
+        solver=solver,  # type: ignore[arg-type]
+        steps=steps,
+        eta=eta,
+        harmonizing_passes=harmonizing_passes,
+        harmonizing_blend=harmonizing_blend,
+    )
+    card, structures = _prepare(model, out, count, size, shape, seed, format, settings, targets=target)
     rows = _run(card, structures)
     wanted = structures.request(0).targets
     print(
@@ -125,9 +157,7 @@ def _prepare(
     shape: str | None,
     seed: int,
     formats: str,
-    sampler: str,
-    steps: int | None,
-    eta: float | None,
+    settings: Settings,
     *,
     targets: list[str],
 ) -> "tuple[Card, StructureSet]":
@@ -146,7 +176,7 @@ def _prepare(
         seed=seed,
         count=count,
         targets=parsed,
-        settings=Settings(sampler=sampler, steps=steps, eta=eta),  # type: ignore[arg-type]  # checked there
+        settings=settings,
         formats=tuple(known_format(name.strip()) for name in formats.split(",")),
     )
     check_request(structures.request(0), card.phase_names)

@@ -10,9 +10,8 @@ scalar field and one latent cube can be read along any axis (see `engine.models.
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-
-from engine.models.blocks import ResidualBlock, group_norm
 
 FACTOR = 4  # pixels per latent pixel
 
@@ -22,15 +21,41 @@ class AutoencoderConfig:
     """Sizes of the autoencoder."""
 
     phases: int
-    latent_channels: int = 4
+    latent_channels: int
     width: int = 96
     """Channels at a quarter of the resolution, where most of the work is done."""
     fine_width: int = 32
     """Channels at half resolution."""
 
 
+def convolution(in_channels: int, out_channels: int) -> nn.Conv2d:
+    """3x3, mirrored at the border: with zeros, latents there would have another mean and variance than inside."""
+    return nn.Conv2d(in_channels, out_channels, 3, padding=1, padding_mode="reflect")
+
+
+class LocalBlock(nn.Module):
+    """Residual block without normalisation over the plane, so that a latent depends on the pixels around it alone.
+
+    Normalised by the statistics of its plane, one and the same place of a volume would read differently along each axis
+    and in a larger plane. The last convolution starts at zero (He et al. 2016), which keeps the start stable without.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv_in = convolution(channels, channels)
+        self.conv_out = convolution(channels, channels)
+        nn.init.zeros_(self.conv_out.weight)
+        assert self.conv_out.bias is not None
+        nn.init.zeros_(self.conv_out.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C, H, W]."""
+        out: Tensor = x + self.conv_out(F.silu(self.conv_in(F.silu(x))))
+        return out
+
+
 class Autoencoder(nn.Module):
-    """Variational autoencoder of 64x64 one-hot crops (factor 4); 0.95 M parameters at the default width."""
+    """Autoencoder of 64x64 one-hot crops (factor 4); 0.95 M parameters at the default width."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
@@ -38,27 +63,25 @@ class Autoencoder(nn.Module):
         k, c, wide, fine = config.phases, config.latent_channels, config.width, config.fine_width
         self.encoder = nn.Sequential(
             nn.PixelUnshuffle(2),
-            nn.Conv2d(4 * k, fine, 3, padding=1),
-            ResidualBlock(fine, fine),
+            convolution(4 * k, fine),
+            LocalBlock(fine),
             nn.PixelUnshuffle(2),
-            nn.Conv2d(4 * fine, wide, 3, padding=1),
-            ResidualBlock(wide, wide),
-            ResidualBlock(wide, wide),
-            group_norm(wide),
+            convolution(4 * fine, wide),
+            LocalBlock(wide),
+            LocalBlock(wide),
             nn.SiLU(),
-            nn.Conv2d(wide, 2 * c, 1),
+            nn.Conv2d(wide, c, 1),
         )
         self.decoder = nn.Sequential(
-            nn.Conv2d(c, wide, 3, padding=1),
-            ResidualBlock(wide, wide),
-            ResidualBlock(wide, wide),
-            nn.Conv2d(wide, 4 * fine, 3, padding=1),
+            convolution(c, wide),
+            LocalBlock(wide),
+            LocalBlock(wide),
+            convolution(wide, 4 * fine),
             nn.PixelShuffle(2),
-            ResidualBlock(fine, fine),
-            ResidualBlock(fine, fine),
-            group_norm(fine),
+            LocalBlock(fine),
+            LocalBlock(fine),
             nn.SiLU(),
-            nn.Conv2d(fine, 4 * k, 3, padding=1),
+            convolution(fine, 4 * k),
             nn.PixelShuffle(2),
         )
         self.register_buffer("latent_mean", torch.zeros(c))
@@ -66,31 +89,30 @@ class Autoencoder(nn.Module):
         self.latent_mean: Tensor
         self.latent_std: Tensor
 
-    def posterior(self, one_hot: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of the latents, not normalised.
+    def features(self, one_hot: Tensor) -> Tensor:
+        """Latents before they are normalised.
 
         Args:
             one_hot: [B, K, H, W], values 0..1 (soft phases are welcome).
         Returns:
-            two tensors [B, C, h, w].
+            [B, C, h, w].
         """
-        mean, log_variance = self.encoder(one_hot * 2 - 1).chunk(2, dim=1)
-        return mean, log_variance
+        out: Tensor = self.encoder(one_hot * 2 - 1)
+        return out
 
     def logits(self, latents: Tensor) -> Tensor:
-        """[B, C, h, w], not normalised -> phase logits [B, K, H, W]."""
+        """Normalised latents [B, C, h, w] -> phase logits [B, K, H, W]."""
         out: Tensor = self.decoder(latents)
         return out
 
     def encode(self, one_hot: Tensor) -> Tensor:
-        """[B, K, H, W] -> normalised latent means [B, C, h, w]: zero mean, unit variance over the training data."""
-        mean, _ = self.posterior(one_hot)
-        return (mean - self.latent_mean.to(mean)[:, None, None]) / self.latent_std.to(mean)[:, None, None]
+        """[B, K, H, W] -> normalised latents [B, C, h, w]: zero mean, unit variance over the training data."""
+        features = self.features(one_hot)
+        return (features - self.latent_mean.to(features)[:, None, None]) / self.latent_std.to(features)[:, None, None]
 
     def decode(self, latents: Tensor) -> Tensor:
         """Normalised latents [B, C, h, w] -> phase probabilities [B, K, H, W]."""
-        raw = latents * self.latent_std.to(latents)[:, None, None] + self.latent_mean.to(latents)[:, None, None]
-        return self.logits(raw).softmax(dim=1)
+        return self.logits(latents).softmax(dim=1)
 
 
 def d4(x: Tensor, element: int) -> Tensor:

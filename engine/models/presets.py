@@ -16,9 +16,14 @@ class TrainingConfig:
     autoencoder_steps: int = 2_000
     autoencoder_rate: float = 2e-3
     """Peak learning rate of AdamW (one-cycle)."""
-    kl_weight: float = 2e-3
-    """Weight of the Kullback-Leibler term against the cross-entropy: keeps the latents bounded, no more."""
-    latent_channels: int = 4
+    latent_noise: float = 0.2
+    """Standard deviation of the noise that latents (of unit variance) are decoded with in training. Planes across
+    different axes disagree about that much where they cross, and a decoder that never saw such noise makes rough
+    surfaces and closed throats of it. It also keeps the encoder from hiding details in the last digits."""
+    latent_channels: int | None = None
+    """None: one for each phase but the last. A 2D image has more detail than a cube can hold for all its planes at
+    once: with four channels for two phases, three of them carry details that planes across different axes do not agree
+    about (docs/method.md)."""
     denoiser_steps: int = 3_000
     denoiser_rate: float = 5e-4
     denoiser_width: int = 64
@@ -41,13 +46,15 @@ class TrainingConfig:
             raise InputError("steps: must be at least 1")
         if self.batch < 1:
             raise InputError(f"batch: must be at least 1, not {self.batch}")
+        if self.latent_noise < 0:
+            raise InputError(f"latent_noise: must be at least 0, not {self.latent_noise}")
         if self.crop % 16:
             raise InputError(f"crop: must be a multiple of 16 (autoencoder factor 4, two halvings), not {self.crop}")
 
 
 PRESETS: dict[str, TrainingConfig] = {
     # About 25 minutes on 2 CPU cores with AVX512-BF16.
-    "cpu": TrainingConfig(denoiser_steps=4_000),
+    "cpu": TrainingConfig(autoencoder_steps=1_500, denoiser_steps=4_000),
     # One GPU: a wider and deeper U-Net, larger batches.
     "gpu": TrainingConfig(
         batch=256,

@@ -118,10 +118,11 @@ def _claim(workspace: Path, micrographs: Micrographs, config: TrainingConfig) ->
 def _train_autoencoder(
     crops: CropSampler, phases: int, workspace: Path, config: TrainingConfig, on_progress: Report | None
 ) -> tuple[Autoencoder, dict[str, float]]:
-    """Cross-entropy and a weak KL term, with D4 equivariance: decode the transformed latent, expect the transformed
-    image (METHOD: channels with a direction are what breaks a latent cube that is read along three axes)."""
+    """Cross-entropy of noisy latents, with D4 equivariance: decode the transformed latent, expect the transformed image
+    (METHOD: channels with a direction are what breaks a latent cube that is read along three axes)."""
     torch.manual_seed(config.seed)
-    model = Autoencoder(AutoencoderConfig(phases=phases, latent_channels=config.latent_channels)).to(config.device)
+    channels = phases - 1 if config.latent_channels is None else config.latent_channels
+    model = Autoencoder(AutoencoderConfig(phases=phases, latent_channels=channels)).to(config.device)
     finished = workspace / "autoencoder.safetensors"
     if finished.exists():
         tensors, notes = load_tensors(finished)
@@ -133,12 +134,12 @@ def _train_autoencoder(
         target = crops.draw(config.batch, numbers).to(config.device)
         element = int(numbers.integers(8))
         with autocast(config.device):
-            mean, log_variance = (t.float() for t in model.posterior(one_hot(target, phases)))
-            log_variance = log_variance.clamp(-12, 4)
-            sample = mean + (0.5 * log_variance).exp() * torch.randn(mean.shape, generator=noise).to(mean)
-            logits = model.logits(d4(sample, element)).float()
-        kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
-        return F.cross_entropy(logits, d4(target, element)) + config.kl_weight * kl
+            features = model.features(one_hot(target, phases)).float()
+            std, mean = torch.std_mean(features, dim=(0, 2, 3), keepdim=True)
+            fresh = torch.randn(features.shape, generator=noise).to(features)
+            noisy = (features - mean) / std + config.latent_noise * fresh
+            logits = model.logits(d4(noisy, element)).float()
+        return F.cross_entropy(logits, d4(target, element))
 
     _optimise(
         "autoencoder",
@@ -162,9 +163,9 @@ def _fit_latents(model: Autoencoder, crops: CropSampler, phases: int, config: Tr
     """Set the latent normalisation from sixteen batches of crops; returns the pixel accuracy on them."""
     numbers, _ = _generators(config, "autoencoder", -1)
     targets = [crops.draw(2 * config.batch, numbers).to(config.device) for _ in range(8)]
-    latents = torch.cat([model.posterior(one_hot(target, phases))[0] for target in targets])
-    model.latent_mean.copy_(latents.mean(dim=(0, 2, 3)))
-    model.latent_std.copy_(latents.std(dim=(0, 2, 3)))
+    features = torch.cat([model.features(one_hot(target, phases)) for target in targets])
+    model.latent_mean.copy_(features.mean(dim=(0, 2, 3)))
+    model.latent_std.copy_(features.std(dim=(0, 2, 3)))
     hits = [(model.decode(model.encode(one_hot(t, phases))).argmax(1) == t).float().mean() for t in targets]
     return float(torch.stack(hits).mean())
 
@@ -176,7 +177,7 @@ def _train_denoiser(
     torch.manual_seed(config.seed + 1)
     model = Denoiser(
         DenoiserConfig(
-            channels=config.latent_channels,
+            channels=autoencoder.config.latent_channels,
             width=config.denoiser_width,
             multipliers=config.denoiser_multipliers,
             blocks=config.denoiser_blocks,

@@ -20,9 +20,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from engine.errors import InputError
 from engine.sampling.moments import StepHook
 from engine.sampling.planes import to_planes, to_volume
-from engine.sampling.solvers import ddim_step
+from engine.sampling.solvers import Solver, SolverName
 from engine.sampling.spectra import SpectralFilter
 
 ROLL = (3, 5, 7)  # latent pixels per step along z, y, x: odd, so that every cut of a volume of 2^m comes up
@@ -41,13 +42,28 @@ class VolumeDenoiser(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Harmonizing:
+    """Modified harmonized sampling (anisotropic paper, eqs. 16-17): each step is noised again and repeated."""
+
+    passes: int = 4
+    """n_h; each is one more network call for every plane."""
+    blend: float = 0.5
+    """gamma: share of the re-noised volume in the input of the repeated step; the rest is the volume as it came."""
+
+    def __post_init__(self) -> None:
+        if self.passes < 0:
+            raise InputError(f"harmonizing passes: must be at least 0, not {self.passes}")
+        if not 0 < self.blend <= 1:
+            raise InputError(f"harmonizing blend: must lie within (0, 1], not {self.blend}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class SamplerNumbers:
     """Numbers of the spectral sampler; found per bundle by calibration."""
 
     steps: int = 32
+    solver: SolverName = "ddim"
     eta: float = 0.5
-    snr_factor: float = 1.0
-    """lambda: the denoiser is told a signal-to-noise ratio this many times the true one."""
     contrast: float = 0.5
     """Share by which the power of long waves (above that of white noise) is matched higher than S3: it makes up for
     what decoding loses where the details of the three axes disagree."""
@@ -77,22 +93,6 @@ class Calibration:
     def to(self, device: str) -> "Calibration":
         moved = {name: tensor.to(device) for name, tensor in self.tensors().items()}
         return Calibration(**moved, numbers=self.numbers)
-
-
-def told(denoise: PlaneDenoiser, snr_factor: float) -> PlaneDenoiser:
-    """Preconditioning: tell the denoiser an SNR lambda times the true one (METHOD).
-
-    abar' = lambda abar / (1 - abar + lambda abar); the input is rescaled by sqrt(abar'/abar) so that the signal has
-    the amplitude that goes with abar'.
-    """
-    if snr_factor == 1.0:
-        return denoise
-
-    def wrapped(planes: Tensor, abar: float) -> Tensor:
-        raised = snr_factor * abar / (1 - abar + snr_factor * abar)
-        return denoise(planes * math.sqrt(raised / abar), raised)
-
-    return wrapped
 
 
 def mpdd(denoise: PlaneDenoiser) -> VolumeDenoiser:
@@ -144,20 +144,23 @@ def sample(
     denoise: VolumeDenoiser,
     shape: Sequence[int],
     levels: Sequence[float],
-    eta: float,
+    solver: Solver,
     noise: Noise,
+    *,
+    harmonizing: Harmonizing | None = None,
     after_step: StepHook | None = None,
     roll: bool = False,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Algorithm of MicroLad's L-MPDD with any fusion: one DDIM step through the planes of one axis, then the next axis.
+    """Algorithm of MicroLad's L-MPDD with any fusion: one solver step through the planes of one axis, then the next.
 
     Args:
         denoise: fused clean estimate.
         shape: (C, D, H, W) of one latent volume.
         levels: alpha-bar of each step, rising, ending with 1 (`LinearSchedule.trajectory`).
-        eta: 0 deterministic, 1 ancestral (as published).
+        solver: fresh, for this trajectory.
         noise: one stream per volume.
+        harmonizing: noise each step again and repeat it; none as first published.
         after_step: moment correction; none as published.
         roll: the volume is a torus, and another cut of it is what the planes show at each step. A network trained on
             crops knows their borders; on a volume that stands still they leave their mark on its faces.
@@ -167,13 +170,29 @@ def sample(
     """
     x, steps = noise(shape), len(levels) - 1
     for step, (abar, abar_next) in enumerate(pairwise(levels)):
-        if roll:
-            x = x.roll(ROLL, dims=(2, 3, 4))
-        clean = denoise(x, step % 3, abar)
-        fresh = noise(shape) if eta > 0 and abar_next < 1 else None
-        x = ddim_step(x, clean, abar, abar_next, eta, fresh)
+        estimate, last = rolled(denoise, step) if roll else denoise, step + 1 == steps
+        repeats = harmonizing.passes if harmonizing is not None and not last else 0
+        came = x
+        for attempt in range(1 + repeats):
+            if attempt > 0:
+                assert harmonizing is not None
+                alpha = abar / abar_next
+                harmonized = math.sqrt(alpha) * x + math.sqrt(1 - alpha) * noise(shape)  # eq. 16
+                x = harmonizing.blend * harmonized + (1 - harmonizing.blend) * came  # eq. 17
+            fresh = noise(shape) if solver.stochastic and not last else None
+            x = solver.step(x, estimate(x, step % 3, abar), abar, abar_next, fresh)
         if after_step is not None:
             x = after_step(x, (step + 1) / steps, abar_next)
         if on_step is not None:
             on_step(step + 1, steps)
     return x
+
+
+def rolled(denoise: VolumeDenoiser, step: int) -> VolumeDenoiser:
+    """The denoiser of a torus that is cut elsewhere at each step."""
+    shift = [step * latent_pixels for latent_pixels in ROLL]
+
+    def wrapped(volume: Tensor, axis: int, abar: float) -> Tensor:
+        return denoise(volume.roll(shift, (2, 3, 4)), axis, abar).roll([-s for s in shift], (2, 3, 4))
+
+    return wrapped

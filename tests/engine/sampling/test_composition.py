@@ -41,3 +41,12 @@ def test_two_fractions_that_sum_to_one_are_met_together():
     composition = fit_composition(*linear_material())
     shift = composition.shift(torch.zeros(2), {0: 0.35, 1: 0.65})
     assert float(composition.slope[0] @ shift) == pytest.approx(0.05, abs=1e-4)
+
+
+def test_one_channel_is_enough_for_two_phases():
+    latents, _ = linear_material()
+    latents = latents[:, :1]
+    first = 0.3 + 0.1 * latents.mean(dim=(1, 2, 3))
+    composition = fit_composition(latents, torch.stack([first, 1 - first], dim=1))
+    assert composition.covariance.shape == (1, 1)
+    assert float(composition.shift(torch.zeros(1), {1: 0.65})) == pytest.approx(0.5, abs=1e-3)

@@ -6,6 +6,7 @@ from engine.sampling import moments
 from engine.sampling.moments import BINS, MomentCorrection, MomentMatching, wave_number_bins
 from engine.sampling.multiplane import Noise, mpdd, sample
 from engine.sampling.schedules import LinearSchedule
+from engine.sampling.solvers import Ddim
 from engine.sampling.spectra import to_modes, volume_spectrum
 
 N = 8
@@ -36,15 +37,15 @@ def wanted():
 def test_a_matched_batch_has_the_moments_and_its_correction_gives_them_to_others(monkeypatch):
     monkeypatch.setattr(moments, "LARGEST_GAIN", 10.0)  # the last step of so poor a denoiser needs more than is usual
     matching = MomentMatching(power(), torch.zeros(1))
-    batch = sample(mpdd(timid), (1, N, N, N), LEVELS, 0.5, Noise(list(range(64))), matching)
+    batch = sample(mpdd(timid), (1, N, N, N), LEVELS, Ddim(0.5), Noise(list(range(64))), after_step=matching)
     full = wanted() > 0
-    plain = by_bin(sample(mpdd(timid), (1, N, N, N), LEVELS, 0.5, Noise(list(range(64)))))[full] / wanted()[full]
+    plain = by_bin(sample(mpdd(timid), (1, N, N, N), LEVELS, Ddim(0.5), Noise(list(range(64)))))[full] / wanted()[full]
     matched = by_bin(batch)[full] / wanted()[full]
     assert float(plain.log().abs().max()) > 0.5
     assert torch.allclose(matched, torch.ones_like(matched), rtol=0.02)
     assert abs(float(batch.mean())) < 1e-5
     correction = MomentCorrection(torch.stack(matching.shifts), torch.stack(matching.log_gains), (N, N, N), 12)
-    others = sample(mpdd(timid), (1, N, N, N), LEVELS, 0.5, Noise(list(range(100, 164))), correction)
+    others = sample(mpdd(timid), (1, N, N, N), LEVELS, Ddim(0.5), Noise(list(range(100, 164))), after_step=correction)
     many = torch.bincount(wave_number_bins((N, N, N)).flatten(), minlength=BINS)[full] > 20  # modes to average over
     corrected = by_bin(others)[full] / wanted()[full]
     assert float(corrected[many].log().abs().max()) < 0.4 * float(plain[many].log().abs().max())
@@ -70,7 +71,7 @@ def test_corrections_are_spread_over_other_numbers_of_steps():
 
 def test_a_wanted_mean_is_reached():
     matching = MomentMatching(power(), torch.tensor([0.3]))
-    batch = sample(mpdd(timid), (1, N, N, N), LEVELS, 0.5, Noise([1, 2, 3, 4]), matching)
+    batch = sample(mpdd(timid), (1, N, N, N), LEVELS, Ddim(0.5), Noise([1, 2, 3, 4]), after_step=matching)
     assert torch.allclose(batch.mean(), torch.tensor(0.3), atol=1e-4)
 
 

@@ -5,8 +5,10 @@ import math
 import pytest
 import torch
 
-from engine.sampling.multiplane import ROLL, Noise, mpdd, sample, spectral, told
+from engine.errors import InputError
+from engine.sampling.multiplane import Harmonizing, Noise, mpdd, sample, spectral
 from engine.sampling.schedules import LinearSchedule
+from engine.sampling.solvers import Ddim, Ddpm
 from engine.sampling.spectra import SpectralFilter, plane_spectrum, to_modes, volume_spectrum
 
 N, LENGTH = 16, 1.5
@@ -28,8 +30,9 @@ def exact_plane_denoiser():
     return denoise
 
 
-def mean_power(fused, volumes=48, steps=240, eta=0.0):
-    x = sample(fused, (1, N, N, N), SCHEDULE.trajectory(steps), eta, Noise(list(range(volumes))))
+def mean_power(fused, volumes=48, steps=240, harmonizing=None):
+    levels, noise = SCHEDULE.trajectory(steps), Noise(list(range(volumes)))
+    x = sample(fused, (1, N, N, N), levels, Ddim(0.0), noise, harmonizing=harmonizing)
     return to_modes(x).abs().square().mean(dim=0)[0]
 
 
@@ -50,37 +53,42 @@ def test_spectral_reproduces_the_spectrum_and_mpdd_does_not():
     assert float((published / truth - 1).abs().max()) > 0.3
 
 
+def test_harmonizing_does_not_bring_back_what_cycling_planes_loses():
+    truth = by_shell(volume_spectrum(COVARIANCE, (N, N, N))[0].float())
+    harmonized = by_shell(mean_power(mpdd(exact_plane_denoiser()), 16, 60, Harmonizing(passes=2, blend=0.5)))
+    assert float((harmonized / truth - 1).abs().max()) > 0.3
+
+
+def test_a_repeated_step_is_the_step_itself_where_nothing_is_noised_again():
+    """Zero passes are `mpdd`; passes draw noise of their own, so the volume differs but the clean end is reached."""
+    fused, levels = mpdd(exact_plane_denoiser()), SCHEDULE.trajectory(6)
+    plain = sample(fused, (1, N, N, N), levels, Ddpm(), Noise([1]))
+    none = sample(fused, (1, N, N, N), levels, Ddpm(), Noise([1]), harmonizing=Harmonizing(passes=0))
+    some = sample(fused, (1, N, N, N), levels, Ddpm(), Noise([1]), harmonizing=Harmonizing(passes=2))
+    assert torch.equal(plain, none)
+    assert not torch.allclose(plain, some) and torch.isfinite(some).all()
+
+
+@pytest.mark.parametrize("bad", [{"passes": -1}, {"blend": 0.0}, {"blend": 1.5}])
+def test_harmonizing_that_cannot_be_is_refused(bad):
+    with pytest.raises(InputError, match="harmonizing"):
+        Harmonizing(**bad)
+
+
 def test_a_volume_does_not_depend_on_its_batch():
     denoise = exact_plane_denoiser()
     fused = spectral(denoise, SpectralFilter(COVARIANCE, (N, N, N)))
     levels = SCHEDULE.trajectory(10)
-    together = sample(fused, (1, N, N, N), levels, 0.5, Noise([3, 4, 5]))
-    alone = sample(fused, (1, N, N, N), levels, 0.5, Noise([4]))
+    together = sample(fused, (1, N, N, N), levels, Ddim(0.5), Noise([3, 4, 5]))
+    alone = sample(fused, (1, N, N, N), levels, Ddim(0.5), Noise([4]))
     assert torch.equal(together[1], alone[0])
 
 
 def test_rolling_a_torus_changes_nothing_for_a_denoiser_without_borders():
     fused, levels = mpdd(exact_plane_denoiser()), SCHEDULE.trajectory(12)
-    still = sample(fused, (1, N, N, N), levels, 0.0, Noise([1]))
-    rolled = sample(fused, (1, N, N, N), levels, 0.0, Noise([1]), roll=True)
-    assert torch.allclose(rolled, still.roll([12 * step for step in ROLL], dims=(2, 3, 4)), atol=1e-4)
-
-
-def test_told_keeps_the_signal_and_raises_the_level():
-    """At lambda = 1 nothing changes; above, the denoiser sees the alpha-bar that goes with lambda times the SNR."""
-    seen = []
-
-    def denoise(planes, abar):
-        seen.append((planes, abar))
-        return planes
-
-    planes, abar = torch.ones(2, 1, 4, 4), 0.2
-    told(denoise, 1.0)(planes, abar)
-    told(denoise, 2.0)(planes, abar)
-    assert seen[0][1] == pytest.approx(abar) and torch.allclose(seen[0][0], planes)
-    raised = seen[1][1]
-    assert raised / (1 - raised) == pytest.approx(2 * abar / (1 - abar))
-    assert torch.allclose(seen[1][0], planes * math.sqrt(raised / abar))
+    still = sample(fused, (1, N, N, N), levels, Ddim(0.0), Noise([1]))
+    rolled = sample(fused, (1, N, N, N), levels, Ddim(0.0), Noise([1]), roll=True)
+    assert torch.allclose(rolled, still, atol=1e-4)
 
 
 def test_noise_streams_are_independent_of_their_company():

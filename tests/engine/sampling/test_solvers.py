@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from engine.sampling.schedules import LinearSchedule
-from engine.sampling.solvers import ddim_step, ddpm_step
+from engine.sampling.solvers import Ddim, Ddpm, Solver, make_solver
 
 SCHEDULE = LinearSchedule()
 MEAN, STD = 0.7, 0.4
@@ -20,44 +20,64 @@ def exact_clean(x, abar):
     return MEAN + gain * (x - math.sqrt(abar) * MEAN)
 
 
-def run(steps, eta=None, count=100_000):
+def run(steps, solver: Solver, count=100_000):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(count, generator=generator, dtype=torch.float64)
-    levels = SCHEDULE.trajectory(steps)
-    for abar, following in pairwise(levels):
+    for abar, following in pairwise(SCHEDULE.trajectory(steps)):
         noise = torch.randn(count, generator=generator, dtype=torch.float64)
-        clean = exact_clean(x, abar)
-        if eta is None:
-            x = ddpm_step(x, clean, abar, following, noise)
-        else:
-            x = ddim_step(x, clean, abar, following, eta, noise)
+        x = solver.step(x, exact_clean(x, abar), abar, following, noise)
     return x
 
 
-@pytest.mark.parametrize("eta", [None, 0.0, 0.5, 1.0])
-def test_many_steps_give_the_distribution(eta):
-    x = run(1000, eta, count=20_000)
+@pytest.mark.parametrize(("name", "eta"), [("ddpm", 1.0), ("ddim", 0.0), ("ddim", 0.5), ("dpm++", 0.0), ("dpm++", 1.0)])
+def test_many_steps_give_the_distribution(name, eta):
+    x = run(1000, make_solver(name, eta), count=20_000)
     assert float(x.mean()) == pytest.approx(MEAN, abs=0.01)
     assert float(x.std()) == pytest.approx(STD, rel=0.02)
 
 
-def test_ddim_error_falls_with_the_number_of_steps():
-    """DDIM is a first-order scheme: the error of the standard deviation falls at least as fast as 1/steps."""
-    errors = [abs(float(run(steps, 0.0).std()) / STD - 1) for steps in (10, 40)]
-    assert errors[1] < errors[0] / 3
+@pytest.mark.parametrize(("name", "order"), [("ddim", 1), ("dpm++", 2)])
+def test_the_error_falls_with_the_order_of_the_solver(name, order):
+    """Against the exact flow of the Gaussian: x keeps its quantile. Levels evenly spaced in log-SNR, so that the order
+    of the scheme is what shows; the last step, to abar = 1, is left out."""
+
+    def error(steps):
+        ends = [math.log(a / (1 - a)) for a in (0.01, 0.99)]
+        levels = [1 / (1 + math.exp(-v)) for v in np.linspace(*ends, steps + 1)]
+        solver, x = make_solver(name, 0.0), torch.linspace(-2, 2, 9, dtype=torch.float64)
+        start = x.clone()
+        for abar, following in pairwise(levels):
+            x = solver.step(x, exact_clean(x, abar), abar, following, None)
+        spread = [math.sqrt(a * STD**2 + 1 - a) for a in (levels[0], levels[-1])]
+        exact = math.sqrt(levels[-1]) * MEAN + spread[1] / spread[0] * (start - math.sqrt(levels[0]) * MEAN)
+        return float((x - exact).abs().max())
+
+    slope = math.log(error(40) / error(160)) / math.log(4)
+    assert slope == pytest.approx(order, abs=0.25)
 
 
 def test_ancestral_step_is_ddim_with_eta_one():
     x, clean, noise = torch.randn(3, 1000, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     for abar, following in ((0.1, 0.4), (0.5, 0.9), (0.9, 1.0)):
         assert torch.allclose(
-            ddpm_step(x, clean, abar, following, noise), ddim_step(x, clean, abar, following, 1.0, noise), atol=1e-12
+            Ddpm().step(x, clean, abar, following, noise),
+            Ddim(1.0).step(x, clean, abar, following, noise),
+            atol=1e-12,
         )
 
 
-def test_the_last_step_ends_on_the_clean_estimate():
+@pytest.mark.parametrize("name", ["ddim", "ddpm", "dpm++"])
+def test_the_last_step_ends_on_the_clean_estimate(name):
     x, clean = torch.randn(2, 100, dtype=torch.float64)
-    assert torch.allclose(ddim_step(x, clean, 0.99, 1.0, 1.0, None), clean)
+    assert torch.allclose(make_solver(name, 1.0).step(x, clean, 0.99, 1.0, None), clean)
+
+
+def test_first_order_where_a_step_is_repeated_at_its_level():
+    """DPM-Solver++ with no earlier level to extrapolate from is DDIM."""
+    x, clean, other = torch.randn(3, 100, dtype=torch.float64)
+    solver = make_solver("dpm++", 0.0)
+    solver.step(x, other, 0.3, 0.5, None)
+    assert torch.allclose(solver.step(x, clean, 0.3, 0.5, None), Ddim(0.0).step(x, clean, 0.3, 0.5, None))
 
 
 def test_schedule_is_inverted_between_its_times():
