@@ -16,17 +16,17 @@ from engine.sampling.multiplane import Calibration, SamplerNumbers
 def write_untrained_bundle(folder: Path) -> Card:
     """Write a two-phase bundle (pore 0, solid 1) that samples 32³ in about a second."""
     torch.manual_seed(0)
-    autoencoder = Autoencoder(AutoencoderConfig(phases=2, latent_channels=4, width=16, fine_width=8))
-    denoiser = Denoiser(DenoiserConfig(width=16, multipliers=(1, 1)))
+    autoencoder = Autoencoder(AutoencoderConfig(phases=2, width=16, fine_width=8))
+    denoiser = Denoiser(DenoiserConfig(channels=1, width=16, multipliers=(1, 1)))
     numbers = SamplerNumbers(steps=4, refine_passes=1)
     calibration = Calibration(
-        autocovariance=torch.tensor([[1.0, 0.5, 0.2, 0.0, 0.0, 0.0, 0.0, 0.0]]).repeat(4, 1),
-        shift=torch.zeros(4, 4),
-        log_gain=torch.zeros(4, 4, BINS),
+        autocovariance=torch.tensor([[1.0, 0.5, 0.2, 0.0, 0.0, 0.0, 0.0, 0.0]]),
+        shift=torch.zeros(4, 1),
+        log_gain=torch.zeros(4, 1, BINS),
         numbers=numbers,
     )
     composition = Composition(
-        offset=torch.tensor([0.5, 0.5]), slope=torch.tensor([[0.1] * 4, [-0.1] * 4]), covariance=torch.eye(4)
+        offset=torch.tensor([0.5, 0.5]), slope=torch.tensor([[0.1], [-0.1]]), covariance=torch.eye(1)
     )
     card = Card(
         name=folder.name,

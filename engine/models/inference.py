@@ -76,7 +76,7 @@ class Inference:
         reduced = not isinstance(autocast(bundle.device), torch.autocast)
         self.dtype = torch.float32 if reduced else torch.bfloat16
         self._denoiser = _cast(bundle.denoiser, self.dtype)
-        self._autoencoder = _cast(bundle.autoencoder, self.dtype)
+        self._codec, self._decoder = bundle.autoencoder, _cast(bundle.autoencoder, self.dtype)
         self._predicts_v = bundle.card.denoiser.prediction == "v"
 
     @torch.no_grad()
@@ -94,18 +94,16 @@ class Inference:
     def decode(self, latents: Tensor) -> Tensor:
         """Latent planes [P, C, h, w] -> phase probabilities [P, K, H, W], float32."""
         chunk = chunk_planes(self.device, *latents.shape[-2:])
-        return in_chunks(
-            lambda part: self._autoencoder.decode(part.to(self.dtype)).float(), latents, chunk, self.workers
-        )
+        return in_chunks(lambda part: self._decoder.decode(part.to(self.dtype)).float(), latents, chunk, self.workers)
 
     @torch.no_grad()
     def encode(self, probabilities: Tensor) -> Tensor:
-        """Phase probabilities [P, K, H, W] -> normalised latents [P, C, h, w], float32."""
+        """Phase probabilities [P, K, H, W] -> normalised latents [P, C, h, w], float32.
+
+        Never in reduced precision: the latents are local fractions, and what they differ by counts.
+        """
         h, w = (size // self.factor for size in probabilities.shape[-2:])
-        chunk = chunk_planes(self.device, h, w)
-        return in_chunks(
-            lambda part: self._autoencoder.encode(part.to(self.dtype)).float(), probabilities, chunk, self.workers
-        )
+        return in_chunks(self._codec.encode, probabilities, chunk_planes(self.device, h, w), self.workers)
 
 
 def _cast(model: _Module, dtype: torch.dtype) -> _Module:

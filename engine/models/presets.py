@@ -16,14 +16,10 @@ class TrainingConfig:
     autoencoder_steps: int = 2_000
     autoencoder_rate: float = 2e-3
     """Peak learning rate of AdamW (one-cycle)."""
-    latent_noise: float = 0.2
-    """Standard deviation of the noise that latents (of unit variance) are decoded with in training. Planes across
-    different axes disagree about that much where they cross, and a decoder that never saw such noise makes rough
-    surfaces and closed throats of it. It also keeps the encoder from hiding details in the last digits."""
-    latent_channels: int | None = None
-    """None: one for each phase but the last. A 2D image has more detail than a cube can hold for all its planes at
-    once: with four channels for two phases, three of them carry details that planes across different axes do not agree
-    about (docs/method.md)."""
+    latent_noise: float = 0.1
+    """Standard deviation of the noise that latents (of unit variance) are decoded with in training: about what planes
+    across different axes disagree about where they cross. A decoder that never saw it makes rough surfaces and closed
+    throats of it."""
     denoiser_steps: int = 3_000
     denoiser_rate: float = 5e-4
     denoiser_width: int = 64

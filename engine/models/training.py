@@ -121,8 +121,7 @@ def _train_autoencoder(
     """Cross-entropy of noisy latents, with D4 equivariance: decode the transformed latent, expect the transformed image
     (METHOD: channels with a direction are what breaks a latent cube that is read along three axes)."""
     torch.manual_seed(config.seed)
-    channels = phases - 1 if config.latent_channels is None else config.latent_channels
-    model = Autoencoder(AutoencoderConfig(phases=phases, latent_channels=channels)).to(config.device)
+    model = Autoencoder(AutoencoderConfig(phases=phases)).to(config.device)
     finished = workspace / "autoencoder.safetensors"
     if finished.exists():
         tensors, notes = load_tensors(finished)
@@ -133,11 +132,11 @@ def _train_autoencoder(
         numbers, noise = _generators(config, "autoencoder", step)
         target = crops.draw(config.batch, numbers).to(config.device)
         element = int(numbers.integers(8))
+        features = model.features(one_hot(target, phases))
+        std, mean = torch.std_mean(features, dim=(0, 2, 3), keepdim=True)
+        fresh = torch.randn(features.shape, generator=noise).to(features)
+        noisy = (features - mean) / std + config.latent_noise * fresh
         with autocast(config.device):
-            features = model.features(one_hot(target, phases)).float()
-            std, mean = torch.std_mean(features, dim=(0, 2, 3), keepdim=True)
-            fresh = torch.randn(features.shape, generator=noise).to(features)
-            noisy = (features - mean) / std + config.latent_noise * fresh
             logits = model.logits(d4(noisy, element)).float()
         return F.cross_entropy(logits, d4(target, element))
 
@@ -190,8 +189,8 @@ def _train_denoiser(
 
     def loss_of(step: int) -> Tensor:
         numbers, noise = _generators(config, "denoiser", step)
-        with torch.no_grad(), autocast(config.device):
-            clean = autoencoder.encode(one_hot(crops.draw(config.batch, numbers).to(config.device), phases)).float()
+        with torch.no_grad():
+            clean = autoencoder.encode(one_hot(crops.draw(config.batch, numbers).to(config.device), phases))
         # One time in each of B equal strata: the same expectation as independent draws, less variance.
         strata = (np.arange(config.batch) + numbers.random(config.batch)) / config.batch
         time_index = torch.from_numpy((strata * config.train_timesteps).astype(np.int64)).to(config.device)

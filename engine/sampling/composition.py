@@ -57,7 +57,8 @@ def fit_composition(latents: Tensor, fractions: Tensor) -> Composition:
     means = latents.mean(dim=(2, 3)).double()
     design = torch.cat([torch.ones(len(means), 1, dtype=torch.float64), means], dim=1)
     solution = torch.linalg.lstsq(design, fractions.double()).solution  # [1 + C, K]
-    return Composition(offset=solution[0].float(), slope=solution[1:].T.float(), covariance=torch.atleast_2d(means.T.cov()).float())
+    covariance = means.T.cov().reshape(means.shape[1], means.shape[1])
+    return Composition(offset=solution[0].float(), slope=solution[1:].T.float(), covariance=covariance.float())
 
 
 def steer_mean(

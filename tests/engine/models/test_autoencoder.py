@@ -7,13 +7,13 @@ from engine.models.autoencoder import FACTOR, Autoencoder, AutoencoderConfig, d4
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return Autoencoder(AutoencoderConfig(phases=3, latent_channels=4, width=16, fine_width=8)).eval()
+    return Autoencoder(AutoencoderConfig(phases=3, width=16, fine_width=8)).eval()
 
 
 def test_shapes_and_probabilities(model):
     hot = torch.nn.functional.one_hot(torch.randint(3, (2, 64, 48)), 3).movedim(-1, 1).float()
     latents = model.encode(hot)
-    assert latents.shape == (2, 4, 64 // FACTOR, 48 // FACTOR)
+    assert latents.shape == (2, 2, 64 // FACTOR, 48 // FACTOR)
     soft = model.decode(latents)
     assert soft.shape == hot.shape
     assert torch.allclose(soft.sum(dim=1), torch.ones(2, 64, 48), atol=1e-5)
@@ -26,6 +26,23 @@ def test_latents_are_normalised_as_the_buffers_say(model):
     assert torch.allclose(model.encode(hot) * 2.0 + 0.7, model.features(hot), atol=1e-5)
     model.latent_mean -= 0.7
     model.latent_std /= 2.0
+
+
+def test_latents_are_local_fractions(model):
+    """The mean of the latents is the fraction of the phase (mirrored borders count some pixels twice), a plane of one
+    phase has latents 0 or 1, and the planes of all phases but the last say what the last has."""
+    image = torch.randint(3, (1, 64, 64)).repeat_interleave(4, 1).repeat_interleave(4, 2)
+    hot = torch.nn.functional.one_hot(image, 3).movedim(-1, 1).float()
+    features = model.features(hot)
+    assert torch.allclose(features.mean(dim=(2, 3)), hot[:, :2].mean(dim=(2, 3)), atol=2e-3)
+    solid = torch.nn.functional.one_hot(torch.full((1, 32, 32), 1), 3).movedim(-1, 1).float()
+    assert torch.allclose(model.features(solid), torch.tensor([0.0, 1.0])[None, :, None, None].expand(1, 2, 8, 8))
+
+
+@pytest.mark.parametrize("element", range(8))
+def test_encoding_commutes_with_the_symmetries_of_the_square(model, element):
+    hot = torch.nn.functional.one_hot(torch.randint(3, (2, 48, 48)), 3).movedim(-1, 1).float()
+    assert torch.allclose(model.encode(d4(hot, element)), d4(model.encode(hot), element), atol=1e-5)
 
 
 def test_d4_is_the_group_of_the_square():
