@@ -36,7 +36,7 @@ from engine.sampling.moments import MomentCorrection, StepHook
 from engine.sampling.multiplane import Harmonizing, Noise, SamplerNumbers, mpdd, sample, spectral
 from engine.sampling.refine import decode_volume, redraw_planes, refine
 from engine.sampling.solvers import make_solver
-from engine.sampling.spectra import SpectralFilter, scale_modes, volume_spectrum
+from engine.sampling.spectra import SpectralFilter
 
 SMALLEST_SIDE = 32  # voxels; below, the latent volume has fewer planes than the network's receptive field
 BYTES_PER_VOXEL = 40  # and phase: probabilities of three axes, their sum, logits and gradients, in float32
@@ -246,12 +246,8 @@ def decode_latents(
 ) -> Tensor:
     """Latent volumes [B, C, d, h, w] -> phase probabilities [B, K, D, H, W].
 
-    Wiener filter against what the axes disagree about, interpolated decode, refinement.
+    Interpolated decode, then refinement.
     """
-    if numbers.disagreement > 0:
-        d, h, w = latents.shape[2:]
-        power = volume_spectrum(bundle.calibration.autocovariance.cpu(), (d, h, w)).to(latents)
-        latents = scale_modes(latents, power / (power + numbers.disagreement))
     probabilities = decode_volume(latents, inference, bundle.calibration.autocovariance[:, 1])
     return refine(probabilities, inference, inference.denoise, refine_levels(bundle, numbers), noise)
 
@@ -263,7 +259,7 @@ def sampler_numbers(settings: Settings, bundle: Bundle) -> SamplerNumbers:
     numbers = bundle.calibration.numbers
     if settings.sampler != "spectral":
         steps = 250 if settings.sampler == "mpdd" else 50
-        numbers = replace(numbers, steps=steps, solver="ddim", eta=1.0, disagreement=0.0, refine_passes=0)
+        numbers = replace(numbers, steps=steps, solver="ddim", eta=1.0, refine_passes=0)
     return replace(
         numbers,
         solver=settings.solver or numbers.solver,

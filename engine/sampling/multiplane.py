@@ -61,18 +61,13 @@ class Harmonizing:
 class SamplerNumbers:
     """Numbers of the spectral sampler; found per bundle by calibration."""
 
-    steps: int = 32
-    solver: SolverName = "ddim"
+    steps: int = 16
+    solver: SolverName = "dpm++"
     eta: float = 0.5
-    contrast: float = 0.5
-    """Share by which the power of long waves (above that of white noise) is matched higher than S3: it makes up for
-    what decoding loses where the details of the three axes disagree."""
-    disagreement: float = 0.5
-    """Power of what the three axes disagree about, in units of white noise: a Wiener filter takes it out of the latents
-    before they are decoded. A cube cannot hold the full detail of the planes of all its axes; drawn for one axis, it is
-    noise to the others, roughens surfaces, closes throats and leaves a rhythm of the latents' period."""
     refine_passes: int = 1
-    refine_time: float = 200.0
+    """SDEdit passes after decoding: they take away the rhythm of the latents' lattice."""
+    refine_time: float = 100.0
+    """Trained time (of 1,000) of the first pass; later passes start lower. Higher, pores grow together."""
 
 
 @dataclass(frozen=True, kw_only=True)
