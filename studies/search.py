@@ -10,7 +10,7 @@ from engine.metrics import Metric, nearest, parse_metric
 from engine.request import Settings
 from studies.yaml_file import EntryFile
 
-_INTEGER_SETTINGS = ("steps", "refine_passes", "guidance_iterations")
+_INTEGER_SETTINGS = ("steps", "harmonizing_passes", "refine_passes", "guidance_iterations")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -102,11 +102,17 @@ class SettingsFile(_Strict):
     """`engine.request.Settings`, key by key; an absent key keeps the default there."""
 
     sampler: StrictStr | None = None
-    """Multi-plane sampler: spectral, or mpdd (as published)."""
+    """Multi-plane sampler: spectral; mpdd or harmonized (as published)."""
+    solver: StrictStr | None = None
+    """Solver of the denoising steps: ddim, ddpm or dpm++; absent: the bundle's own."""
     steps: StrictInt | None = None
     """Denoising steps; absent: the bundle's own."""
     eta: Number | None = None
     """Stochasticity: 0 deterministic to 1 ancestral; absent: the bundle's own."""
+    harmonizing_passes: StrictInt | None = None
+    """With harmonized: how often each step is noised again and repeated."""
+    harmonizing_blend: Number | None = None
+    """With harmonized: share of the re-noised volume in what is denoised again."""
     refine_passes: StrictInt | None = None
     """Refinement passes after decoding; absent: the bundle's own."""
     guidance_iterations: StrictInt | None = None

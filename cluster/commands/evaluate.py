@@ -32,7 +32,7 @@ def evaluate(
         typer.Option(metavar="V", help="Side of the blocks everything is cut to; default: the shortest side."),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", metavar="M", help="Take the features of this bundle's encoder.")
+        str | None, typer.Option("--model", metavar="M", help="Take the features of this bundle's denoiser.")
     ] = None,
     inception: Annotated[
         Path | None,
@@ -78,7 +78,7 @@ def evaluate(
 
 
 def _extractor(model: str | None, inception: Path | None, phases: int) -> "FeatureExtractor | None":
-    from engine.evaluation.features import encoder_features, inception_features
+    from engine.evaluation.features import denoiser_features, inception_features
 
     if model is not None and inception is not None:
         raise InputError("--model, --inception: features come from one network; give one of them")
@@ -91,7 +91,7 @@ def _extractor(model: str | None, inception: Path | None, phases: int) -> "Featu
     card = read_card(model)
     if len(card.phases) != phases:
         raise InputError(f"--model {model}: has {len(card.phases)} phases, the images have {phases}")
-    return encoder_features(load_bundle(card.folder, "cpu"))
+    return denoiser_features(load_bundle(card.folder, "cpu"))
 
 
 def _finite(value: object) -> object:

@@ -1,6 +1,6 @@
 """Features of images for distances between sets. Every result names its features: only equal names compare.
 
-Three kinds: the Inception network of the published Frechet distances, from a file on disk; the encoder of a bundle; a
+Three kinds: the Inception network of the published Frechet distances, from a file on disk; the denoiser of a bundle; a
 fixed network of random filters, which needs nothing. The last two are not comparable with published numbers.
 """
 
@@ -53,17 +53,17 @@ def random_features(phases: int) -> FeatureExtractor:
     return FeatureExtractor(name=network.name, comparable=False, vectors=vectors)
 
 
-def encoder_features(bundle: "Bundle") -> FeatureExtractor:
-    """Means over the image of the last hidden layer of a bundle's encoder."""
-    hidden = bundle.autoencoder.encoder[:-1]
-    factor = bundle.factor
+def denoiser_features(bundle: "Bundle") -> FeatureExtractor:
+    """Means over the image of the deepest level of a bundle's denoiser, shown the clean latents at its first time."""
+    step = bundle.factor * 2 ** (len(bundle.card.denoiser.multipliers) - 1)
 
     def vectors(images: Tensor) -> Tensor:
-        h, w = (n // factor * factor for n in images.shape[-2:])
-        out: Tensor = hidden(images[..., :h, :w].to(bundle.device) * 2 - 1)
-        return out.mean(dim=(2, 3)).cpu()
+        h, w = (n // step * step for n in images.shape[-2:])
+        latents = bundle.autoencoder.encode(images[..., :h, :w].to(bundle.device))
+        time = torch.zeros(len(latents), device=latents.device)
+        return bundle.denoiser.features(latents, time).mean(dim=(2, 3)).cpu()
 
-    name = f"encoder of the bundle {bundle.card.name} ({bundle.card.hash[:12]}), last hidden layer"
+    name = f"denoiser of the bundle {bundle.card.name} ({bundle.card.hash[:12]}), deepest level"
     return FeatureExtractor(name=name, comparable=False, vectors=vectors)
 
 

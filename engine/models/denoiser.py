@@ -64,6 +64,18 @@ class Denoiser(nn.Module):
 
         Returns: the predicted v or epsilon, [B, C, H, W].
         """
+        x, skips, embedding = self._descend(x, time)
+        for layer in self.up:
+            x = layer(torch.cat([x, skips.pop()], dim=1), embedding) if isinstance(layer, _Stage) else layer(x)
+        out: Tensor = self.head(x)
+        return out
+
+    def features(self, x: Tensor, time: Tensor) -> Tensor:
+        """What the deepest level makes of x [B, C, H, W]: [B, F, H', W'], F = width times the last multiplier."""
+        return self._descend(x, time)[0]
+
+    def _descend(self, x: Tensor, time: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
+        """Down to the deepest level and through it: its output, the skips, the embedding of the time."""
         embedding = F.silu(self.time(_sinusoids(time, self.config.width).to(self.stem.weight.dtype)))
         x = self.stem(x)
         skips = [x]
@@ -72,10 +84,7 @@ class Denoiser(nn.Module):
             skips.append(x)
         for layer in self.middle:
             x = layer(x, embedding)
-        for layer in self.up:
-            x = layer(torch.cat([x, skips.pop()], dim=1), embedding) if isinstance(layer, _Stage) else layer(x)
-        out: Tensor = self.head(x)
-        return out
+        return x, skips, embedding
 
 
 class _Stage(nn.Module):

@@ -15,7 +15,8 @@ from tests.actors.fakes import FakeCard
 
 CARD = FakeCard(name="berea")
 HEAD = ["structure_id", "seed", "shape_z", "shape_y", "shape_x", "bundle", "bundle_hash", "voxel_size_um"]
-HEAD += ["code_version", "sampler", "steps", "eta", "refine_passes", "guidance_iterations", "targets"]
+HEAD += ["code_version", "sampler", "solver", "steps", "eta", "harmonizing_passes", "harmonizing_blend"]
+HEAD += ["refine_passes", "guidance_iterations", "targets"]
 TAIL = ["device", "status", "reason", "generate_wall_time_s", "measure_wall_time_s", "volume_sha256"]
 MEASUREMENT = Measurement(
     values={
@@ -63,8 +64,11 @@ def test_a_row_holds_who_made_it_how_and_what_was_found() -> None:
         "voxel_size_um": 2.25,
         "code_version": "1.2",
         "sampler": "spectral",
+        "solver": None,
         "steps": 9,
         "eta": None,
+        "harmonizing_passes": 4,
+        "harmonizing_blend": 0.5,
         "refine_passes": None,
         "guidance_iterations": 80,
         "targets": [],
@@ -84,7 +88,7 @@ def test_a_row_holds_who_made_it_how_and_what_was_found() -> None:
         "diffusivity_solid_x_outcome": "absent",
     }
     assert row() == expected
-    assert set(list(row())[:21]) == {*HEAD, *TAIL}
+    assert set(list(row())[: len(HEAD) + len(TAIL)]) == {*HEAD, *TAIL}
     assert all(type(value) in (str, int, float, list, type(None)) for value in row().values())  # no enum, no numpy
 
 
@@ -126,7 +130,16 @@ def test_a_row_gives_its_request_back() -> None:
         shape=(3, 4, 5),
         seed=2**62 + 1,
         targets=(parse_target("fraction[pore]=[0.19,0.21]"), parse_target("diffusivity[pore,z]>=0.05")),
-        settings=Settings(sampler="mpdd", steps=9, eta=0.0, refine_passes=2, guidance_iterations=3),
+        settings=Settings(
+            sampler="harmonized",
+            solver="ddpm",
+            harmonizing_passes=3,
+            harmonizing_blend=0.25,
+            steps=9,
+            eta=0.0,
+            refine_passes=2,
+            guidance_iterations=3,
+        ),
     )
     assert request_of_row(request_columns(request), "berea") == request
 

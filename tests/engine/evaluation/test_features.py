@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from engine.errors import InputError
-from engine.evaluation.features import encoder_features, inception_features, random_features
+from engine.evaluation.features import denoiser_features, inception_features, random_features
 from engine.models.bundle import load_bundle
 from tests.bundles import write_untrained_bundle
 
@@ -24,13 +24,14 @@ def test_random_features_are_the_same_everywhere_and_say_what_they_are():
     assert np.array_equal(found, random_features(2)(IMAGES, 2))
 
 
-def test_features_of_a_bundles_encoder(tmp_path):
+def test_features_of_a_bundles_denoiser(tmp_path):
     write_untrained_bundle(tmp_path / "untrained")
     bundle = load_bundle(tmp_path / "untrained", "cpu")
-    features = encoder_features(bundle)
+    features = denoiser_features(bundle)
     phases = len(bundle.card.phases)
     found = features(IMAGES, phases)
-    assert found.shape == (5, bundle.autoencoder.config.width) and np.isfinite(found).all()
+    width = bundle.card.denoiser.width * bundle.card.denoiser.multipliers[-1]
+    assert found.shape == (5, width) and np.isfinite(found).all()
     assert bundle.card.name in features.name and not features.comparable
 
 
