@@ -224,13 +224,9 @@ CLEARLY = 0.9
 
 
 def _score(errors: Mapping[str, Any]) -> float:
-    """Root mean square of the errors, so that none can be bought with the others.
-
-    The rhythm counts twice: it is the only one that images cannot show, and what raises it (details that the axes
-    disagree about) is what closes throats.
-    """
-    weights = {"fraction": 1.0, "surface_area": 1.0, "s2": 1.0, "lineal_path": 1.0, "rhythm": 2.0}
-    return math.sqrt(sum((weight * errors[name]) ** 2 for name, weight in weights.items()) / len(weights))
+    """Root mean square of the errors, so that none can be bought with the others."""
+    names = ("fraction", "surface_area", "s2", "lineal_path", "rhythm")
+    return math.sqrt(sum(errors[name] ** 2 for name in names) / len(names))
 
 
 def choose_numbers(

@@ -1,4 +1,4 @@
-"""What is recorded; that Prometheus can read it is tested in tests/cluster/test_metrics.py."""
+"""What is recorded: counters and gauges, their labels and values."""
 
 import pytest
 
