@@ -28,7 +28,7 @@ from engine.models.inference import Inference
 from engine.models.presets import TrainingConfig
 from engine.sampling.composition import Composition, fit_composition
 from engine.sampling.moments import BINS, MomentMatching
-from engine.sampling.multiplane import Calibration, Noise, SamplerNumbers
+from engine.sampling.multiplane import Calibration, MirroredNoise, Noise, SamplerNumbers
 from engine.sampling.spectra import radial_autocovariance, volume_spectrum
 
 TAPER = 13.0  # latent pixels: below half of the 16 of a crop, so that the autocovariance ends inside what was seen
@@ -47,6 +47,13 @@ class Statistics:
     """[K, R]."""
     lineal: NDArray[np.float64]
     """[K, R]."""
+
+    @property
+    def autocovariance(self) -> NDArray[np.float64]:
+        """[K, R] normalised, (S2 - phi^2)/(phi - phi^2): the correlation whatever the fraction."""
+        phi = self.fraction[:, None]
+        out: NDArray[np.float64] = (self.s2 - phi**2) / (phi - phi**2)
+        return out
 
 
 def latent_statistics(
@@ -102,7 +109,7 @@ def _average(parts: Sequence[Statistics]) -> Statistics:
 
 
 def mismatch(found: Statistics, wanted: Statistics) -> dict[str, float]:
-    """Relative errors of the worst phase: fraction and surface area (signed), S2 and lineal path (areas)."""
+    """Relative errors of the worst phase: fraction and surface area (signed), curves (areas)."""
 
     def worst(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
         relative = a / b - 1
@@ -118,6 +125,7 @@ def mismatch(found: Statistics, wanted: Statistics) -> dict[str, float]:
         "surface_area": worst(found.surface, wanted.surface),
         "s2": curve(found.s2, wanted.s2),
         "lineal_path": curve(found.lineal, wanted.lineal),
+        "autocovariance": curve(found.autocovariance, wanted.autocovariance),
     }
 
 
@@ -157,7 +165,7 @@ def sample_indices(
 def match_moments(
     bundle: Bundle, inference: Inference, numbers: SamplerNumbers, mean: Tensor, seeds: Sequence[int], side: int
 ) -> tuple[Calibration, list[NDArray[np.uint8]]]:
-    """Measure the moment correction on generated volumes, all of them one batch.
+    """Measure the moment correction on generated volumes, all of them one batch: two of each seed, of mirrored noise.
 
     Args:
         mean: [C] that the latent volumes shall have.
@@ -168,7 +176,7 @@ def match_moments(
     n = side // bundle.factor
     autocovariance = bundle.calibration.autocovariance
     power = volume_spectrum(autocovariance.cpu(), (n, n, n)).float().to(bundle.device)
-    matching, noise = MomentMatching(power, mean.to(bundle.device)), Noise(seeds, bundle.device)
+    matching, noise = MomentMatching(power, mean.to(bundle.device)), MirroredNoise(seeds, bundle.device)
     latents = sample_latents(bundle, inference, (side, side, side), numbers, noise, after_step=matching)
     calibration = Calibration(
         autocovariance=autocovariance,
@@ -178,9 +186,10 @@ def match_moments(
     )
     # A few at a time: decoded volumes are a thousand times larger than latent ones.
     volumes: list[NDArray[np.uint8]] = []
-    for start in range(0, len(seeds), 8):
-        some = noise.select(range(start, min(start + 8, len(seeds))))
-        volumes += _indices(decode_latents(bundle, inference, latents[start : start + 8], numbers, some))
+    for start in range(0, len(latents), 8):
+        some = latents[start : start + 8]
+        fresh = Noise([*seeds, *seeds][start : start + 8], bundle.device)
+        volumes += _indices(decode_latents(bundle, inference, some, numbers, fresh))
     return calibration, volumes
 
 
@@ -214,8 +223,8 @@ def _indices(soft: Tensor) -> list[NDArray[np.uint8]]:
 
 
 CHANGES: tuple[dict[str, Any], ...] = (
-    {"refine_passes": 2},
     {"refine_time": 150.0},
+    {"refine_time": 50.0},
     {"eta": 1.0},
     {"steps": 32},
 )
@@ -225,7 +234,7 @@ CLEARLY = 0.9
 
 def _score(errors: Mapping[str, Any]) -> float:
     """Root mean square of the errors, so that none can be bought with the others."""
-    names = ("fraction", "surface_area", "s2", "lineal_path", "rhythm")
+    names = ("fraction", "surface_area", "s2", "lineal_path", "autocovariance", "rhythm")
     return math.sqrt(sum(errors[name] ** 2 for name in names) / len(names))
 
 
@@ -253,7 +262,7 @@ def choose_numbers(
             if all(entry[name] == value for name, value in asdict(numbers).items()):
                 curve.append({**entry, "score": _score(entry)})
                 return _score(entry)
-        seeds = [config.seed * 1_000 + i for i in range(config.calibration_volumes)]
+        seeds = [config.seed * 1_000 + i for i in range(max(1, config.calibration_volumes // 2))]
         _, volumes = match_composition(bundle, inference, numbers, wanted, seeds, config.crop, rounds=2)
         errors = mismatch(volume_statistics(volumes, len(bundle.card.phases)), wanted)
         errors["rhythm"] = rhythm(volumes, bundle.factor)

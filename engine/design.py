@@ -31,9 +31,10 @@ from engine.models.bundle import Bundle
 from engine.models.inference import Inference, one_thread
 from engine.outcomes import DesignOutcome
 from engine.request import Request, Settings
+from engine.sampling.choices import Harmonizing
 from engine.sampling.composition import steer_mean
 from engine.sampling.moments import MomentCorrection, StepHook
-from engine.sampling.multiplane import Harmonizing, Noise, SamplerNumbers, mpdd, sample, spectral
+from engine.sampling.multiplane import Noise, SamplerNumbers, mpdd, sample, spectral
 from engine.sampling.refine import decode_volume, redraw_planes, refine
 from engine.sampling.solvers import make_solver
 from engine.sampling.spectra import SpectralFilter

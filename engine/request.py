@@ -9,8 +9,7 @@ from typing import Literal, get_args
 
 from engine.errors import InputError
 from engine.guidance.targets import Target
-from engine.sampling.multiplane import Harmonizing
-from engine.sampling.solvers import SOLVERS, SolverName
+from engine.sampling.choices import SOLVERS, Harmonizing, SolverName
 
 Sampler = Literal["spectral", "mpdd", "harmonized"]
 

@@ -119,13 +119,13 @@ def train(
                 )
 
         numbers, curve = choose_numbers(bundle, inference, wanted, config, known=known, on_step=on_step)
-        seeds = [config.seed * 1_000 + i for i in range(3 * config.calibration_volumes)]
+        seeds = [config.seed * 1_000 + i for i in range(2 * config.calibration_volumes)]
         calibration, _ = match_composition(bundle, inference, numbers, wanted, seeds, config.crop, rounds=2)
     settled = asdict(calibration.numbers)
     chosen = next((entry for entry in curve if all(entry[name] == value for name, value in settled.items())), {})
     metrics: Mapping[str, Any] = {**networks.metrics} | {
         f"calibration_{name}_error": chosen[name]
-        for name in ("fraction", "surface_area", "s2", "lineal_path", "rhythm")
+        for name in ("fraction", "surface_area", "s2", "lineal_path", "autocovariance", "rhythm")
         if chosen
     }
     metrics = {**metrics, KEY: training_curves(micrographs, config.crop, config.seed)}

@@ -91,6 +91,7 @@ def guide(
         max_iterations: redraws at most; a volume that has not met its targets then is MISSED, its best state kept.
     """
     members = [_Member(_logits(p), tuple(t)) for p, t in zip(probabilities, targets, strict=True)]
+    least = min(LEAST_ROUNDS, max_iterations)
     done: dict[int, DesignOutcome] = {}
     for iteration in range(max_iterations):
         active = [i for i in range(len(members)) if i not in done]
@@ -101,7 +102,7 @@ def guide(
         mixed = (1 - PRIOR_SHARE) * current + PRIOR_SHARE * redrawn
         for i, p in zip(active, mixed, strict=True):
             members[i].logits = _logits(p)
-            if _correct(members[i], phases, iteration) and iteration + 1 >= LEAST_ROUNDS:
+            if _correct(members[i], phases, iteration, least) and iteration + 1 >= least:
                 done[i] = DesignOutcome.ATTAINED
         if on_step is not None:
             on_step(iteration + 1, max_iterations)
@@ -119,7 +120,7 @@ def guide(
     return out
 
 
-def _correct(member: _Member, phases: Sequence[str], iteration: int) -> bool:
+def _correct(member: _Member, phases: Sequence[str], iteration: int, least: int) -> bool:
     """Gauss-Newton steps until every target holds, a few at most. True if all hold on the hard volume."""
     before: list[float] = []
     for step in range(CORRECTIONS + 1):
@@ -130,7 +131,7 @@ def _correct(member: _Member, phases: Sequence[str], iteration: int) -> bool:
             | {str(target.metric): value for target, value in zip(member.targets, values, strict=True)}
         )
         worst = max(_relative_miss(target, value) for target, value in zip(member.targets, values, strict=True))
-        if worst <= member.best_miss and iteration + 1 >= LEAST_ROUNDS:
+        if worst <= member.best_miss and iteration + 1 >= least:
             member.best, member.best_miss = member.logits.clone(), worst
         if worst <= MARGIN:
             return True

@@ -32,7 +32,7 @@ class TrainingConfig:
     calibration_crops: int = 2_048
     """Crops that the statistics of the latents are measured on."""
     calibration_volumes: int = 12
-    """Volumes that each candidate of the sampler's numbers is judged by; three times as many settle the chosen one."""
+    """Volumes that each candidate of the sampler's numbers is judged by; four times as many settle the chosen one."""
     calibrate: bool = True
     """Choose the sampler's settings by generated volumes at the end (a few minutes on 2 CPU cores)."""
     device: str = "cpu"

@@ -20,10 +20,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from engine.errors import InputError
+from engine.sampling.choices import Harmonizing, SolverName
 from engine.sampling.moments import StepHook
 from engine.sampling.planes import to_planes, to_volume
-from engine.sampling.solvers import Solver, SolverName
+from engine.sampling.solvers import Solver
 from engine.sampling.spectra import SpectralFilter
 
 ROLL = (3, 5, 7)  # latent pixels per step along z, y, x: odd, so that every cut of a volume of 2^m comes up
@@ -39,22 +39,6 @@ class VolumeDenoiser(Protocol):
     """Clean estimate of noisy volumes [B, C, D, H, W] through the planes across `axis`."""
 
     def __call__(self, volume: Tensor, axis: int, abar: float) -> Tensor: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Harmonizing:
-    """Modified harmonized sampling (anisotropic paper, eqs. 16-17): each step is noised again and repeated."""
-
-    passes: int = 4
-    """n_h; each is one more network call for every plane."""
-    blend: float = 0.5
-    """gamma: share of the re-noised volume in the input of the repeated step; the rest is the volume as it came."""
-
-    def __post_init__(self) -> None:
-        if self.passes < 0:
-            raise InputError(f"harmonizing passes: must be at least 0, not {self.passes}")
-        if not 0 < self.blend <= 1:
-            raise InputError(f"harmonizing blend: must lie within (0, 1], not {self.blend}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +116,19 @@ class Noise:
         out = Noise([], self._device)
         out._generators = [self._generators[i] for i in keep]
         return out
+
+
+class MirroredNoise(Noise):
+    """Every stream twice, the second time with the sign turned: 2 B volumes whose noise has mean exactly zero.
+
+    The mean of a batch then shows what the sampler does to it, not what was drawn: a shift measured on 36 volumes would
+    else be off by a sixth of the spread between volumes.
+    """
+
+    def __call__(self, shape: Sequence[int]) -> Tensor:
+        """[2 B, *shape] for the B seeds."""
+        drawn = super().__call__(shape)
+        return torch.cat([drawn, -drawn])
 
 
 @torch.no_grad()

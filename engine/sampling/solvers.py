@@ -6,12 +6,11 @@ meaning of eta: 0 is deterministic, 1 adds as much noise as the ancestral proces
 
 import math
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
-SolverName = Literal["ddim", "ddpm", "dpm++"]
-SOLVERS: tuple[SolverName, ...] = ("ddim", "ddpm", "dpm++")
+from engine.sampling.choices import SolverName
 
 
 class Solver(Protocol):

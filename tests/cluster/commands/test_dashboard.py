@@ -34,7 +34,8 @@ def address(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Itera
         yield line
         server.send_signal(signal.SIGINT)
         assert server.wait(timeout=60) == 0
-        assert server.stderr.read().splitlines()[-1] == "ended; the study is as it was"
+        # Among the lines, not the last: some library complains of its own leaks when the interpreter ends.
+        assert "ended; the study is as it was" in server.stderr.read().splitlines()
 
 
 def ask(address: str, path: str) -> bytes:

@@ -75,6 +75,12 @@ def test_what_cannot_be_reached_is_missed_with_the_best_state_and_a_trace():
     assert 0 < float(pore.float().mean()) < 1
 
 
+@pytest.mark.parametrize("iterations", [1, 2])
+def test_fewer_iterations_than_axes_end_with_the_best_state(iterations):
+    result, pore = run(soft_volume(0), "fraction[pore]=0.02±0.0001", iterations=iterations)
+    assert result.outcome is DesignOutcome.MISSED and 0 < float(pore.float().mean()) < 1
+
+
 def test_a_target_that_holds_changes_nothing_with_an_identity_prior():
     soft = soft_volume(4)
     before = soft.argmax(dim=0)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from engine.errors import InputError
-from engine.sampling.multiplane import Harmonizing, Noise, mpdd, sample, spectral
+from engine.sampling.choices import Harmonizing
+from engine.sampling.multiplane import MirroredNoise, Noise, mpdd, sample, spectral
 from engine.sampling.schedules import LinearSchedule
 from engine.sampling.solvers import Ddim, Ddpm
 from engine.sampling.spectra import SpectralFilter, plane_spectrum, to_modes, volume_spectrum
@@ -89,6 +90,16 @@ def test_rolling_a_torus_changes_nothing_for_a_denoiser_without_borders():
     still = sample(fused, (1, N, N, N), levels, Ddim(0.0), Noise([1]))
     rolled = sample(fused, (1, N, N, N), levels, Ddim(0.0), Noise([1]), roll=True)
     assert torch.allclose(rolled, still, atol=1e-4)
+
+
+def test_mirrored_noise_has_mean_zero_whatever_the_solver_draws():
+    """A linear sampler keeps the mean of its noise: mirrored, it is zero, where independent draws would not be."""
+    fused, levels = mpdd(exact_plane_denoiser()), SCHEDULE.trajectory(6)
+    mirrored = sample(fused, (1, N, N, N), levels, Ddpm(), MirroredNoise([1, 2]))
+    assert mirrored.shape[0] == 4
+    assert abs(float(mirrored.mean())) < 1e-5
+    plain = sample(fused, (1, N, N, N), levels, Ddpm(), Noise([1, 2, 3, 4]))
+    assert abs(float(plain.mean())) > 1e-3
 
 
 def test_noise_streams_are_independent_of_their_company():
