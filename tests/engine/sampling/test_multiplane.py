@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from engine.errors import InputError
+from engine.models.inference import one_thread
 from engine.sampling.choices import Harmonizing
 from engine.sampling.multiplane import MirroredNoise, Noise, mpdd, sample, spectral
 from engine.sampling.schedules import LinearSchedule
@@ -14,6 +15,13 @@ from engine.sampling.spectra import SpectralFilter, plane_spectrum, to_modes, vo
 
 N, LENGTH = 16, 1.5
 SCHEDULE = LinearSchedule()
+
+
+@pytest.fixture(autouse=True)
+def one_thread_for_small_transforms():
+    """Two threads take ten times as long over transforms this small as one does."""
+    with one_thread():
+        yield
 
 
 COVARIANCE = torch.exp(-0.5 * (torch.arange(14, dtype=torch.float32) / LENGTH) ** 2)[None]
