@@ -20,6 +20,24 @@ if TYPE_CHECKING:
     from engine.outcomes import DesignOutcome
 
 
+def contents(out: Path) -> "tuple[list[str], list[Row]]":
+    """What a folder of one command's structures holds: names beside its table and its report, and the table's rows.
+
+    Raises:
+        InputError: it is a file, or its table cannot be read.
+    """
+    from studies.folder import REPORT_FILE
+    from studies.table import SINGLE_FILE, read_structures
+
+    if not out.exists():
+        return [], []
+    if not out.is_dir():
+        raise InputError(f"--out {out}: is a file; name a folder")
+    names = sorted(item.name for item in out.iterdir() if not item.name.startswith("."))
+    rows: list[Row] = read_structures(out).to_pylist() if SINGLE_FILE in names else []
+    return [name for name in names if name not in (SINGLE_FILE, REPORT_FILE)], rows
+
+
 class StructureSet:
     """The structures that one command line asks for, numbered from 0; the folder they go to.
 
@@ -68,15 +86,7 @@ class StructureSet:
         Raises:
             InputError: the folder holds something else.
         """
-        from studies.folder import REPORT_FILE
-        from studies.table import SINGLE_FILE, read_structures
-
-        if not self.out.exists():
-            return {}
-        if not self.out.is_dir():
-            raise InputError(f"--out {self.out}: is a file; name a folder")
-        names = sorted(item.name for item in self.out.iterdir() if not item.name.startswith("."))
-        rows: list[Row] = read_structures(self.out).to_pylist() if SINGLE_FILE in names else []
+        names, rows = contents(self.out)
         known = {self.request(n).structure_id for n in range(max(self.count, len(rows), len(names)))}
         if any(row["structure_id"] not in known for row in rows):
             raise InputError(
@@ -84,7 +94,7 @@ class StructureSet:
                 "name another folder"
             )
         for name in names:
-            if name not in (SINGLE_FILE, REPORT_FILE) and re.split(r"[._]", name)[0] not in known:
+            if re.split(r"[._]", name)[0] not in known:
                 raise InputError(f"--out {self.out}: holds something else ('{name}'); name a new or empty folder")
         return {str(row["structure_id"]): row for row in rows}
 

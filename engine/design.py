@@ -149,7 +149,7 @@ def _generate_batch(
         numbers,
         noise,
         settings.sampler,
-        Harmonizing(passes=settings.harmonizing_passes, blend=settings.harmonizing_blend),
+        settings.harmonizing,
         goals,
         _reporter(progress, "sampling"),
     )
@@ -211,7 +211,7 @@ def sample_latents(
     """Latent volumes [B, C, d, h, w] of one shape (in voxels), one per stream of `noise`.
 
     Args:
-        harmonizing: of the sampler `harmonized`.
+        harmonizing: repeats of each step; none but for the sampler `harmonized`.
         fractions: goals by phase index for each volume; empty for none.
         after_step: instead of the calibrated moment correction (the calibration itself measures there).
     """
@@ -235,7 +235,7 @@ def sample_latents(
         levels,
         make_solver(numbers.solver, numbers.eta),
         noise,
-        harmonizing=harmonizing if sampler == "harmonized" else None,
+        harmonizing=harmonizing,
         after_step=after_step or correction,
         roll=not published,
         on_step=on_step,

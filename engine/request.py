@@ -26,9 +26,9 @@ class Settings:
     """Denoising steps."""
     eta: float | None = None
     """Stochasticity: 0 deterministic, 1 ancestral."""
-    harmonizing_passes: int = 4
+    harmonizing_passes: int = Harmonizing.passes
     """n_h of `harmonized`: how often each step is noised again and repeated."""
-    harmonizing_blend: float = 0.5
+    harmonizing_blend: float = Harmonizing.blend
     """gamma of `harmonized`: share of the re-noised volume in what is denoised again."""
     refine_passes: int | None = None
     """Full-depth SDEdit passes after decoding."""
@@ -40,7 +40,7 @@ class Settings:
             raise InputError(f"sampler: must be one of {', '.join(get_args(Sampler))}, not '{self.sampler}'")
         if self.solver is not None and self.solver not in SOLVERS:
             raise InputError(f"solver: must be one of {', '.join(SOLVERS)}, not '{self.solver}'")
-        Harmonizing(passes=self.harmonizing_passes, blend=self.harmonizing_blend)
+        Harmonizing(passes=self.harmonizing_passes, blend=self.harmonizing_blend)  # raises
         if self.steps is not None and self.steps < 1:
             raise InputError(f"steps: must be at least 1, not {self.steps}")
         if self.eta is not None and not 0 <= self.eta <= 1:
@@ -49,6 +49,13 @@ class Settings:
             raise InputError(f"refine_passes: must be at least 0, not {self.refine_passes}")
         if self.guidance_iterations < 1:
             raise InputError(f"guidance_iterations: must be at least 1, not {self.guidance_iterations}")
+
+    @property
+    def harmonizing(self) -> Harmonizing | None:
+        """What `harmonized` repeats; None for the other samplers."""
+        if self.sampler != "harmonized":
+            return None
+        return Harmonizing(passes=self.harmonizing_passes, blend=self.harmonizing_blend)
 
 
 @dataclass(frozen=True, kw_only=True)

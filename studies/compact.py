@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from actors.files import TEMPORARY, clear_leftovers
+from actors.files import TEMPORARY, clear_leftovers, sync_folder
 from actors.volumes import CURVES, PACK_PREFIX, VOLUMES
 from engine.errors import InputError, WorkError
 from studies.dataset import Part, list_files, open_parquet, parts
@@ -159,7 +159,7 @@ def _write(out: Path, name: str, file_name: str, schema: pa.Schema, groups: Iter
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(out / name)  # the new name is durable before any old file goes
+    sync_folder(out / name)  # the new name is durable before any old file goes
 
 
 def _read_back(path: Path, ids: list[str]) -> None:
@@ -175,15 +175,7 @@ def _remove(paths: list[Path]) -> None:
     for path in paths:
         path.unlink(missing_ok=True)
     if paths:
-        _sync_folder(paths[0].parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_folder(paths[0].parent)
 
 
 def _result(out: Path, name: str, files_before: int, bytes_before: int) -> Compacted:

@@ -63,8 +63,8 @@ def reconstruct(
     solver: Solver = None,
     steps: Steps = None,
     eta: Eta = None,
-    harmonizing_passes: Passes = 4,
-    harmonizing_blend: Blend = 0.5,
+    harmonizing_passes: Passes = Settings.harmonizing_passes,
+    harmonizing_blend: Blend = Settings.harmonizing_blend,
 ) -> None:
     """Generate 3D volumes that look like the bundle's material, and measure them.
 
@@ -75,14 +75,7 @@ def reconstruct(
       mesoforge reconstruct --model berea --count 4 --size 64 --seed 1 --out volumes
       mesoforge reconstruct --model my_bundle --shape 64,96,96 --seed 1 --out slabs --format tiff,vti,stl
     """
-    settings = Settings(
-        sampler=sampler,  # type: ignore[arg-type]  # checked there, as is the solver
-        solver=solver,  # type: ignore[arg-type]
-        steps=steps,
-        eta=eta,
-        harmonizing_passes=harmonizing_passes,
-        harmonizing_blend=harmonizing_blend,
-    )
+    settings = _settings(sampler, solver, steps, eta, harmonizing_passes, harmonizing_blend)
     card, structures = _prepare(model, out, count, size, shape, seed, format, settings, targets=[])
     rows = _run(card, structures)
     metrics = [Metric("fraction", name) for name in card.phase_names]
@@ -115,8 +108,8 @@ def design(
     solver: Solver = None,
     steps: Steps = None,
     eta: Eta = None,
-    harmonizing_passes: Passes = 4,
-    harmonizing_blend: Blend = 0.5,
+    harmonizing_passes: Passes = Settings.harmonizing_passes,
+    harmonizing_blend: Blend = Settings.harmonizing_blend,
 ) -> None:
     """Generate 3D volumes that have the targets, certified on the finished voxels.
 
@@ -127,14 +120,7 @@ def design(
       mesoforge design --model berea --target 'fraction[pore]=0.20±0.01' --target 'diffusivity[pore,z]=0.05±5%' \\
           --count 4 --seed 1 --out designed
     """
-    settings = Settings(
-        sampler=sampler,  # type: ignore[arg-type]  # checked there, as is the solver
-        solver=solver,  # type: ignore[arg-type]
-        steps=steps,
-        eta=eta,
-        harmonizing_passes=harmonizing_passes,
-        harmonizing_blend=harmonizing_blend,
-    )
+    settings = _settings(sampler, solver, steps, eta, harmonizing_passes, harmonizing_blend)
     card, structures = _prepare(model, out, count, size, shape, seed, format, settings, targets=target)
     rows = _run(card, structures)
     wanted = structures.request(0).targets
@@ -147,6 +133,19 @@ def design(
     _print_next(out)
     attained = sum(row["status"] == "attained" for row in rows)
     print(f"{attained} of {len(rows)} attained")
+
+
+def _settings(
+    sampler: str, solver: str | None, steps: int | None, eta: float | None, passes: int, blend: float
+) -> Settings:
+    return Settings(
+        sampler=sampler,  # type: ignore[arg-type]  # checked there, as is the solver
+        solver=solver,  # type: ignore[arg-type]
+        steps=steps,
+        eta=eta,
+        harmonizing_passes=passes,
+        harmonizing_blend=blend,
+    )
 
 
 def _prepare(

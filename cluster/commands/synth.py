@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cluster.structures import contents
 from cluster.terminal import kept_on_interrupt, phase, table
 from engine.errors import InputError
 
@@ -150,22 +151,15 @@ class _Set:
         Raises:
             InputError: the folder holds something else.
         """
-        from studies.table import SINGLE_FILE, read_structures
-
-        if not self.out.exists():
-            return {}
-        if not self.out.is_dir():
-            raise InputError(f"--out {self.out}: is a file; name a folder")
-        names = sorted(item.name for item in self.out.iterdir() if not item.name.startswith("."))
-        rows = read_structures(self.out).to_pylist() if SINGLE_FILE in names else []
+        names, rows = contents(self.out)
         known = {self._id(number) for number in range(max(self.count, len(rows), len(names)))}
-        for name in [*(row["structure_id"] for row in rows), *(n.partition(".")[0] for n in names if n != SINGLE_FILE)]:
+        for name in [*(row["structure_id"] for row in rows), *(n.partition(".")[0] for n in names)]:
             if name not in known:
                 raise InputError(
                     f"--out {self.out}: holds something else ('{name}'); give the options it was made with, or name a "
                     "new or empty folder"
                 )
-        return {row["structure_id"]: row for row in rows if self.path(row["structure_id"]).is_file()}
+        return {str(row["structure_id"]): row for row in rows if self.path(str(row["structure_id"])).is_file()}
 
     def row(self, number: int, labels: "Labels") -> "Row":
         """Row of a structure: its geometry alone is measured; `characterize` does the rest."""

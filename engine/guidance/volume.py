@@ -99,10 +99,11 @@ def guide(
             break
         current = torch.stack([members[i].logits.softmax(dim=0) for i in active])
         redrawn = redraw(current, iteration % 3, active)
+        settled = iteration + 1 >= least
         mixed = (1 - PRIOR_SHARE) * current + PRIOR_SHARE * redrawn
         for i, p in zip(active, mixed, strict=True):
             members[i].logits = _logits(p)
-            if _correct(members[i], phases, iteration, least) and iteration + 1 >= least:
+            if _correct(members[i], phases, iteration, settled) and settled:
                 done[i] = DesignOutcome.ATTAINED
         if on_step is not None:
             on_step(iteration + 1, max_iterations)
@@ -120,8 +121,11 @@ def guide(
     return out
 
 
-def _correct(member: _Member, phases: Sequence[str], iteration: int, least: int) -> bool:
-    """Gauss-Newton steps until every target holds, a few at most. True if all hold on the hard volume."""
+def _correct(member: _Member, phases: Sequence[str], iteration: int, settled: bool) -> bool:
+    """Gauss-Newton steps until every target holds, a few at most. True if all hold on the hard volume.
+
+    A state is remembered as the best only once it is `settled`: redrawn along every axis.
+    """
     before: list[float] = []
     for step in range(CORRECTIONS + 1):
         found = [_evaluate(member, target, phases) for target in member.targets]
@@ -131,7 +135,7 @@ def _correct(member: _Member, phases: Sequence[str], iteration: int, least: int)
             | {str(target.metric): value for target, value in zip(member.targets, values, strict=True)}
         )
         worst = max(_relative_miss(target, value) for target, value in zip(member.targets, values, strict=True))
-        if worst <= member.best_miss and iteration + 1 >= least:
+        if worst <= member.best_miss and settled:
             member.best, member.best_miss = member.logits.clone(), worst
         if worst <= MARGIN:
             return True

@@ -86,3 +86,9 @@ def test_refuses(refused: Call, options: list[object], words: list[str]) -> None
 def test_refuses_a_folder_that_holds_something_else(call: Call, refused: Call) -> None:
     call(*SPHERES)
     assert "something else" in refused("synth", "disks", "--size", 32, "--out", "out")
+
+
+def test_goes_on_beside_a_report(call: Call) -> None:
+    call(*SPHERES)
+    call("report", "out")
+    call(*SPHERES)
