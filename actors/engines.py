@@ -100,7 +100,9 @@ class BundleEngine:
     def measure(self, generated: "Generated") -> "Measurement":
         from engine.design import measure
 
-        return measure(generated.labels, self.phases(generated.request.bundle))
+        request = generated.request
+        phases = self.phases(request.bundle)
+        return measure(generated.labels, phases, materials=request.materials, also=request.metrics)
 
     def judge(self, targets: Sequence[Target], measurement: "Measurement") -> DesignOutcome:
         from engine.design import judge

@@ -1,18 +1,22 @@
 """The row of a structure: plain scalars, one per column, the same from a pool and from the command line."""
 
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from actors.messages import Failure
 from engine.errors import InputError
 from engine.guidance.targets import Target, parse_target
+from engine.metrics import Metric, all_metrics
 from engine.outcomes import DesignOutcome, Measured
 from engine.request import Request, Settings
 
 if TYPE_CHECKING:
     from engine.design import Generated, Measurement
     from engine.models.bundle import Card
+    from engine.properties.materials import Materials
 
 Row = dict[str, object]
 
@@ -68,7 +72,9 @@ def make_failed_row(request: Request, failure: Failure, *, code_version: str, ca
 
 
 def request_columns(request: Request) -> Row:
-    """The columns that say what was asked; with the bundle's hash and the code version they decide the voxels."""
+    """The columns that say what was asked; with the bundle's hash and the code version they decide the voxels and what
+    is measured of them."""
+    materials = request.materials
     return {
         "structure_id": request.structure_id,
         "seed": request.seed,
@@ -77,6 +83,9 @@ def request_columns(request: Request) -> Row:
         "shape_x": request.shape[2],
         "targets": [str(target) for target in request.targets],
         **asdict(request.settings),
+        "materials": None if materials is None else materials.name,
+        "materials_hash": None if materials is None else materials.hash,
+        "materials_constants": None if materials is None else json.dumps(materials.document(), sort_keys=True),
     }
 
 
@@ -93,6 +102,7 @@ def request_of_row(row: Mapping[str, Any], bundle: str) -> Request:
             f"structure {row['structure_id']}: its row does not say how it was made "
             f"({', '.join(absent) or 'guidance_iterations'} missing); an older version of mesoforge wrote it"
         )
+    constants = row.get("materials_constants")
     return Request(
         structure_id=row["structure_id"],
         bundle=bundle,
@@ -100,7 +110,23 @@ def request_of_row(row: Mapping[str, Any], bundle: str) -> Request:
         seed=row["seed"],
         targets=tuple(parse_target(text) for text in row["targets"] or ()),
         settings=Settings(**{name: row[name] for name in names}),
+        materials=None if constants is None else _materials(constants, row["structure_id"]),
+        metrics=tuple(_on_request(row)),
     )
+
+
+def _materials(constants: str, structure_id: str) -> "Materials":
+    from engine.properties.materials import parse_materials
+
+    return parse_materials(json.loads(constants), f"of structure {structure_id}")
+
+
+def _on_request(row: Mapping[str, Any]) -> Iterator[Metric]:
+    """The metrics of a row that are measured on request alone."""
+    phases = [name.removeprefix("fraction_") for name in row if re.fullmatch(r"fraction_.+(?<!_outcome)", name)]
+    for metric in all_metrics(phases):
+        if metric.kind.needs == "request" and row.get(f"{metric.column}_outcome") is not None:
+            yield metric
 
 
 def _head(request: Request, code_version: str, card: "Card | None") -> Row:

@@ -74,7 +74,7 @@ class DesignResult:
 def design(request: Request, bundle: Bundle) -> DesignResult:
     """Generate one structure, measure it and judge it against its targets."""
     (generated,) = generate([request], bundle)
-    measurement = measure(generated.labels, bundle.card.phases)
+    measurement = measure(generated.labels, bundle.card.phases, materials=request.materials, also=request.metrics)
     outcome = judge(request.targets, measurement)
     return DesignResult(generated=generated, measurement=measurement, outcome=outcome)
 

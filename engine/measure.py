@@ -48,6 +48,7 @@ def measure(
     *,
     metrics: Collection[Metric] | None = None,
     materials: "Materials | None" = None,
+    also: Collection[Metric] = (),
     certify: bool = True,
     note: Callable[[str], None] | None = None,
 ) -> Measurement:
@@ -58,6 +59,7 @@ def measure(
         phases: every phase that occurs, by name and label.
         metrics: these alone; None measures all that need no request of their own (`MetricKind.needs`).
         materials: what the phases are made of, for conductivity, elastic moduli and thermal expansion.
+        also: metrics to measure beside those that need no request of their own.
         certify: solve the diffusivities with TauFactor, the independent solver; otherwise with our own.
         note: called with what is measured next.
 
@@ -78,7 +80,9 @@ def measure(
     if labels.ndim == 3:
         from engine.properties.measured import measure_properties
 
-        values |= measure_properties(labels, {phase.name: phase.label for phase in phases}, materials, metrics, note)
+        named = {phase.name: phase.label for phase in phases}
+        values |= measure_properties(labels, named, materials, metrics, note)
+        values |= measure_properties(labels, named, materials, set(also) - set(values), note)
     order = [metric for metric in all_metrics([phase.name for phase in phases]) if metric in values]
     return Measurement(
         values={metric: values[metric] for metric in order},

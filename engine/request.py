@@ -1,15 +1,19 @@
-"""A request: everything that decides the voxels of one structure, and nothing else.
+"""A request: everything that decides the voxels of one structure and what is measured of it, and nothing else.
 
 The same request gives the same voxels on the same kind of device, whatever the batch, the actor or the order.
 """
 
 import hashlib
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from engine.errors import InputError
 from engine.guidance.targets import Target
+from engine.metrics import Metric
 from engine.sampling.choices import SOLVERS, Harmonizing, SolverName
+
+if TYPE_CHECKING:
+    from engine.properties.materials import Materials
 
 Sampler = Literal["spectral", "mpdd", "harmonized"]
 
@@ -72,6 +76,10 @@ class Request:
     """Non-negative, below 2**63: the only source of randomness."""
     targets: tuple[Target, ...] = ()
     settings: Settings = Settings()
+    materials: "Materials | None" = None
+    """What the phases are made of; decides what is measured of the structure, not its voxels."""
+    metrics: tuple[Metric, ...] = ()
+    """To be measured although nothing measures them unasked (`MetricKind.needs`)."""
 
     def __post_init__(self) -> None:
         if len(self.shape) != 3 or min(self.shape) < 1:

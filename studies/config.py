@@ -21,7 +21,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import yaml
 
@@ -30,6 +30,9 @@ from engine.guidance.targets import Target
 from engine.metrics import Metric
 from engine.request import Settings
 from studies.search import ChoiceSearch, Parameter, Range, SearchEntry, TargetSearch, Tolerance, entry_document
+
+if TYPE_CHECKING:
+    from engine.properties.materials import Materials
 
 SamplerName = Literal["tpe", "gp", "nsga2", "nsga3", "qmc", "grid", "random"]
 SAMPLERS: tuple[str, ...] = get_args(SamplerName)
@@ -58,6 +61,16 @@ class StudyBundle:
     hash: str
     """When the study was made: going on with another bundle is refused."""
     phases: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyMaterials:
+    """What the phases are made of, as a study knows it."""
+
+    name: str
+    """Name or path, as the study file has it."""
+    constants: "Materials"
+    """As they were read when the command was given: workers never open the file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +156,8 @@ class StudyConfig:
     """Voxels along (z, y, x). Where several, the choice is searched."""
     seed: int
     budget: Budget
+    materials: tuple[StudyMaterials, ...] = ()
+    """Where several, the choice is searched; none for metrics that need none."""
     samples: int = 1
     """Structures per trial; an objective is their mean."""
     sampler: SamplerName = "tpe"
@@ -203,6 +218,9 @@ class StudyConfig:
         if len(self.shapes) > 1:
             sizes = tuple(size_text(shape) for shape in self.shapes)
             choices.append(ChoiceSearch(parameter="size", range=Range(values=sizes)))
+        if len(self.materials) > 1:
+            listed = tuple(each.name for each in self.materials)
+            choices.append(ChoiceSearch(parameter="materials", range=Range(values=listed)))
         return (*choices, *self.search, *(axis.entry for axis in self.map))
 
     @property
@@ -216,12 +234,15 @@ class StudyConfig:
         """The configuration in the form of a study file."""
         one = self.bundles[0] if len(self.bundles) == 1 else None
         shape = self.shapes[0] if len(self.shapes) == 1 else None
+        hashes = {each.name: each.constants.hash for each in self.materials}
         converged = {"after": self.budget.after, "tolerance": str(self.budget.tolerance)}
         document = {
             "name": self.name,
             "bundle": one and one.name,
             "bundles": [] if one else [bundle.name for bundle in self.bundles],
             "bundle_hash": one.hash if one else {bundle.name: bundle.hash for bundle in self.bundles},
+            "materials": next(iter(hashes)) if len(hashes) == 1 else list(hashes) or None,
+            "materials_hash": next(iter(hashes.values())) if len(hashes) == 1 else hashes or None,
             "shape": list(shape) if shape else None,
             "sizes": [] if shape else [z for z, _, _ in self.shapes],
             "seed": self.seed,

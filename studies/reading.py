@@ -20,6 +20,7 @@ from studies.config import (
     StudyConfig,
     grid_points,
 )
+from studies.materials import check_materials, read_materials
 from studies.search import read_tolerance, search_entry
 from studies.space import feasible_grid_points
 from studies.yaml_file import ObjectiveFile, StudyFile, parse_study_file
@@ -72,6 +73,7 @@ def parse_study(text: str, where: str, *, default_name: str, facts: Callable[[st
     try:
         config = _build(file, default_name, facts)
         _check_space(config)
+        check_materials(config)
         if config.sampler == "grid":
             points = feasible_grid_points(config)
             if config.budget.trials is not None and config.budget.trials > points:
@@ -90,6 +92,7 @@ def _build(file: StudyFile, default_name: str, facts: Callable[[str], BundleFact
     phases = _common(bundles)
     if not 0 <= file.seed < 2**63:
         raise InputError(f"seed: must lie within [0, 2**63), not {file.seed}")
+    materials = read_materials(file, bundles)
     search = tuple(search_entry(key, entry, phases) for key, entry in file.search.items())
     axes = tuple(
         MapAxis(metric=_metric("map", key, phases), low=axis.low, high=axis.high, cells=axis.cells)
@@ -113,6 +116,7 @@ def _build(file: StudyFile, default_name: str, facts: Callable[[str], BundleFact
     config = StudyConfig(
         name=_name(file.name or default_name),
         bundles=bundles,
+        materials=materials,
         shapes=shapes,
         seed=file.seed,
         budget=budget,

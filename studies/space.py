@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
@@ -15,6 +15,9 @@ from engine.metrics import Metric
 from engine.request import Request, Settings, structure_id, structure_seed
 from studies.config import StudyBundle, StudyConfig, grid_points, size_text
 from studies.search import Parameter, Range, SettingSearch
+
+if TYPE_CHECKING:
+    from engine.properties.materials import Materials
 
 Params = dict[str, Any]
 GUIDED = "guided"
@@ -185,6 +188,13 @@ def _shape(config: StudyConfig, params: Params) -> tuple[int, int, int]:
     return next(shape for shape in config.shapes if params.get("size", size_text(shape)) == size_text(shape))
 
 
+def _materials(config: StudyConfig, params: Params) -> "Materials | None":
+    if not config.materials:
+        return None
+    name = params.get("materials", config.materials[0].name)
+    return next(each.constants for each in config.materials if each.name == name)
+
+
 def natural_value(table: Sequence[tuple[float, float]], fraction: float) -> float:
     """Natural value of a metric at a phase fraction.
 
@@ -209,6 +219,7 @@ def settings_of(config: StudyConfig, params: Params) -> Settings:
 def requests_of(config: StudyConfig, number: int, params: Params) -> list[Request]:
     """The requests of a trial, one per sample. Raises InputError as `targets_of`."""
     targets, settings = targets_of(config, params), settings_of(config, params)
+    on_request = tuple(metric for metric in config.metrics if metric.kind.needs == "request")
     return [
         Request(
             structure_id=structure_id(config.name, number, sample),
@@ -217,6 +228,8 @@ def requests_of(config: StudyConfig, number: int, params: Params) -> list[Reques
             seed=structure_seed(config.name, config.seed, number, sample),
             targets=targets,
             settings=settings,
+            materials=_materials(config, params),
+            metrics=on_request,
         )
         for sample in range(config.samples)
     ]

@@ -23,7 +23,7 @@ from engine.metrics import all_metrics
 from studies.dataset import list_files, open_parquet
 from studies.folder import DAMAGED, STRUCTURES, write_bytes
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SINGLE_FILE = f"{STRUCTURES}.parquet"
 _VERSION_KEY = b"mesoforge_structures_version"
 
@@ -52,6 +52,9 @@ _COLUMNS: tuple[tuple[str, pa.DataType, str, str], ...] = (
     ("refine_passes", pa.int32(), "", "refinement passes after decoding; null stands for the bundle's own"),
     ("guidance_iterations", pa.int32(), "", "most guidance iterations of a structure with targets"),
     ("targets", _TEXTS, "", "what it was asked to have"),
+    ("materials", pa.string(), "", "what the phases are made of; null where no metric was to depend on it"),
+    ("materials_hash", pa.string(), "", "sha256 of the materials' constants"),
+    ("materials_constants", pa.string(), "", "the materials as JSON: constants of each phase as in a materials file"),
     ("device", pa.string(), "", "device that generated it"),
     ("status", pa.string(), "", "attained, missed, unguided (no targets) or failed (no volume)"),
     ("reason", pa.string(), "", "why it missed or failed; empty where nothing is wrong"),

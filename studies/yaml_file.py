@@ -130,6 +130,11 @@ class StudyFile(_Strict):
     """Several bundles to choose from, instead of bundle: the choice is searched."""
     bundle_hash: StrictStr | dict[StrictStr, StrictStr] | None = None
     """Written by mesoforge: identifies the weights that the study was made with."""
+    materials: StrictStr | Annotated[list[StrictStr], Field(min_length=1)] | None = None
+    """What the phases are made of: a file or a name that ships, for conductivity, elastic moduli and thermal expansion;
+    of several the choice is searched."""
+    materials_hash: StrictStr | dict[StrictStr, StrictStr] | None = None
+    """Written by mesoforge: identifies the constants that the study was made with."""
     size: StrictInt | None = None
     """Voxels on a side of a cube."""
     sizes: list[StrictInt] = []

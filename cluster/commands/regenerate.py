@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from actors.rows import Row
     from engine.models.bundle import Card
+    from engine.request import Request
 
 
 def regenerate(
@@ -60,7 +61,7 @@ def regenerate(
         "code_version_stored": row["code_version"],
     }
     if not same:
-        found |= _compare(folder, row, card, labels)
+        found |= _compare(folder, row, request, card, labels)
     if json_output:
         print(json.dumps(found, indent=1, allow_nan=False))
     else:
@@ -122,7 +123,7 @@ def _named(folder: Path) -> list[str]:
     return [str(name) for name in ([document["bundle"]] if "bundle" in document else document.get("bundles", []))]
 
 
-def _compare(folder: Path, row: "Row", card: "Card", labels: "NDArray[np.uint8]") -> dict[str, Any]:
+def _compare(folder: Path, row: "Row", request: "Request", card: "Card", labels: "NDArray[np.uint8]") -> dict[str, Any]:
     """Voxels and properties of both."""
     from engine.design import measure
     from studies.results import Results
@@ -133,7 +134,7 @@ def _compare(folder: Path, row: "Row", card: "Card", labels: "NDArray[np.uint8]"
     except InputError as error:
         say(f"the stored voxels cannot be compared: {error}")
         agreement = None
-    values = measure(labels, card.phases).values
+    values = measure(labels, card.phases, materials=request.materials, also=request.metrics).values
     properties = {
         str(metric): {"stored": row.get(metric.column), "made_again": measured.value}
         for metric, measured in values.items()

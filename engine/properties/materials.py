@@ -23,6 +23,8 @@ A property may be left out of every phase. `doubtful` under a phase maps one of 
 not to be trusted; it is kept and shown, and changes nothing.
 """
 
+import hashlib
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -73,6 +75,16 @@ class PhaseMaterial:
     @property
     def void(self) -> bool:
         return self.youngs_modulus_gpa == (0.0,)
+
+    def constants(self) -> dict[str, Any]:
+        """The properties that are given, and the axes where they are turned."""
+        given = {name: list(values) for name in PROPERTIES if (values := getattr(self, name))}
+        turned = {} if self.axes == PhaseMaterial.axes else {"axes": [list(axis) for axis in self.axes]}
+        return given | turned
+
+    def document(self) -> dict[str, Any]:
+        """In the form of a materials file."""
+        return self.constants() | ({"doubtful": dict(self.doubtful)} if self.doubtful else {})
 
     def directions(self) -> Tensor:
         """[3, 3] float64: row a is the direction of material axis a in x, y, z."""
@@ -146,6 +158,16 @@ class Materials:
         """Whether every phase named has the property."""
         return all(phase in self.phases and _has(self.phases[phase], name) for phase in phases)
 
+    def document(self) -> dict[str, Any]:
+        """In the form of a materials file; `parse_materials` reads it back."""
+        return {"name": self.name, "source": self.source, "phases": {n: p.document() for n, p in self.phases.items()}}
+
+    @property
+    def hash(self) -> str:
+        """sha256 of the constants alone: names, sources and doubts change no value."""
+        constants = {name: phase.constants() for name, phase in self.phases.items()}
+        return hashlib.sha256(json.dumps(constants, sort_keys=True).encode()).hexdigest()
+
     def _table(self, phases: Sequence[str], name: str, value: Callable[[PhaseMaterial], Tensor]) -> Tensor:
         for phase in phases:
             if phase not in self.phases:
@@ -172,6 +194,11 @@ def load_materials(source: str | Path) -> Materials:
         raise InputError(f"materials {source}: cannot be read ({error}); give a YAML file or one of: {names}") from None
     except yaml.YAMLError as error:
         raise InputError(f"materials {source}: is no valid YAML ({' '.join(str(error).split())})") from None
+    return parse_materials(document, source)
+
+
+def parse_materials(document: Any, source: str | Path) -> Materials:
+    """The content of a materials file, or `Materials.document()`; `source` stands in errors. Raises InputError."""
     if not isinstance(document, dict) or not isinstance(document.get("phases"), dict) or not document["phases"]:
         raise InputError(f"materials {source}: must be a mapping with 'phases', one entry per phase")
     _known(document, ("name", "source", "phases"), f"materials {source}")

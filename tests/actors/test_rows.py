@@ -1,4 +1,4 @@
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from engine.errors import InputError
 from engine.guidance.targets import Target, parse_target
 from engine.metrics import Metric
 from engine.outcomes import DesignOutcome, Measured, Outcome
+from engine.properties.materials import Materials, PhaseMaterial
 from engine.request import Request, Settings
 from tests.actors.fakes import FakeCard
 
@@ -17,7 +18,10 @@ CARD = FakeCard(name="berea")
 HEAD = ["structure_id", "seed", "shape_z", "shape_y", "shape_x", "bundle", "bundle_hash", "voxel_size_um"]
 HEAD += ["code_version", "sampler", "solver", "steps", "eta", "harmonizing_passes", "harmonizing_blend"]
 HEAD += ["refine_passes", "guidance_iterations", "targets"]
+HEAD += ["materials", "materials_hash", "materials_constants"]
 TAIL = ["device", "status", "reason", "generate_wall_time_s", "measure_wall_time_s", "volume_sha256"]
+VOID = PhaseMaterial(conductivity=(0.0,), youngs_modulus_gpa=(0.0,))
+ROCK = PhaseMaterial(conductivity=(3.0,), youngs_modulus_gpa=(60.0,), poissons_ratio=(0.2,))
 MEASUREMENT = Measurement(
     values={
         Metric("fraction", "pore"): Measured(value=0.25, outcome=Outcome.MEASURED),
@@ -72,6 +76,9 @@ def test_a_row_holds_who_made_it_how_and_what_was_found() -> None:
         "refine_passes": None,
         "guidance_iterations": 80,
         "targets": [],
+        "materials": None,
+        "materials_hash": None,
+        "materials_constants": None,
         "device": "cpu",
         "status": "unguided",
         "reason": "",
@@ -144,11 +151,28 @@ def test_a_row_gives_its_request_back() -> None:
     assert request_of_row(request_columns(request), "berea") == request
 
 
+def test_a_row_gives_its_materials_and_what_was_asked_for_back() -> None:
+    request = Request(
+        structure_id="a",
+        bundle="berea",
+        shape=(3, 4, 5),
+        seed=1,
+        materials=Materials(name="stone", phases={"pore": VOID, "solid": ROCK}),
+        metrics=(Metric("permeability", "pore", "z"),),
+    )
+    measured: dict[str, object] = {"fraction_pore": 0.2, "fraction_pore_outcome": "measured"}
+    measured |= {"permeability_pore_z_voxel2": None, "permeability_pore_z_voxel2_outcome": "out_of_iterations"}
+    stored = request_columns(request) | measured
+    assert request_of_row(stored, "berea") == request
+    other = replace(request, materials=Materials(name="stone", phases={"pore": VOID, "solid": VOID}))
+    assert request_columns(other)["materials_hash"] != stored["materials_hash"]
+
+
 def test_everything_that_decides_the_voxels_has_a_column() -> None:
     """Whoever adds a field to a request or its settings stores it too."""
     request = Request(structure_id="a", bundle="berea", shape=(3, 4, 5), seed=1)
     columns = set(request_columns(request))
-    named = {field.name for field in fields(Request)} - {"bundle", "shape", "settings"}
+    named = {field.name for field in fields(Request)} - {"bundle", "shape", "settings", "metrics"}  # these have values
     assert named | {field.name for field in fields(Settings)} <= columns
     assert {"shape_z", "shape_y", "shape_x"} <= columns
 

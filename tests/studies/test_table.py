@@ -87,14 +87,15 @@ def test_files_of_other_phases_and_versions_read_as_one(tmp_path: Path) -> None:
     write_rows(tmp_path, [row("b", fraction_ni=0.3)], ("ni", "ysz", "pore"))
     newer = rows_to_table([row("c", fraction_pore=0.2)], PHASES)
     newer = newer.append_column("grain_size_um", pa.array([1.5]))
-    newer = newer.replace_schema_metadata({b"mesoforge_structures_version": b"2"}).drop_columns(["seed"])
+    version = str(SCHEMA_VERSION + 1).encode()
+    newer = newer.replace_schema_metadata({b"mesoforge_structures_version": version}).drop_columns(["seed"])
     pq.write_table(newer, tmp_path / "structures" / "zz.parquet")
     table = read_structures(tmp_path)
     assert table["fraction_pore"].to_pylist() == [0.1, None, 0.2]
     assert table["fraction_ni"].to_pylist() == [None, 0.3, None]
     assert table["grain_size_um"].to_pylist() == [None, None, 1.5]
     assert table["seed"].to_pylist() == [1, 1, None]
-    assert table.schema.metadata[b"mesoforge_structures_version"] == b"2"
+    assert table.schema.metadata[b"mesoforge_structures_version"] == version
     assert table.schema.field("fraction_ni").metadata[b"meaning"]
 
 

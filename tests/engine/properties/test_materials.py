@@ -1,10 +1,11 @@
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
 from engine.errors import InputError
-from engine.properties.materials import Materials, PhaseMaterial, load_materials
+from engine.properties.materials import Materials, PhaseMaterial, load_materials, parse_materials
 from engine.properties.stiffness import engineering_constants
 
 TEXT = """
@@ -47,6 +48,16 @@ def test_a_turned_phase_turns_its_expansion() -> None:
     phase = PhaseMaterial(thermal_expansion_per_k=(3e-6, 1e-6, 1e-6), axes=((1.0, 1.0, 0.0), (0.0, 0.0, 2.0)))
     assert phase.expansion().tolist() == pytest.approx([2e-6, 2e-6, 1e-6, 0, 0, 2e-6])
     torch.testing.assert_close(phase.directions() @ phase.directions().T, torch.eye(3, dtype=torch.float64))
+
+
+def test_a_document_reads_back_and_the_hash_is_that_of_the_constants(tmp_path: Path) -> None:
+    materials = read(tmp_path, TEXT)
+    again = parse_materials(json.loads(json.dumps(materials.document())), "again")
+    assert again == materials and again.hash == materials.hash
+    words = TEXT.replace("a handbook", "another one").replace("measured once", "guessed").replace("glass in", "E in")
+    assert read(tmp_path, words).hash == materials.hash
+    for old, new in (("0.2,", "0.3,"), ("[z, x]", "[x, z]"), ("pore:", "void:")):
+        assert read(tmp_path, TEXT.replace(old, new, 1)).hash != materials.hash
 
 
 def test_the_shipped_table_is_stable_and_marks_its_doubts() -> None:
