@@ -31,7 +31,7 @@ from studies.reading import parse_study
 from studies.storage import read_trials
 from studies.summary import Progress
 from studies.table import read_structures, structure_files
-from tests.actors.fakes import FakeCard
+from tests.actors.fakes import FakeCard, is_running
 from tests.benchmarks.common import machine
 from tests.studies.fakes import PHASES, STUDY
 
@@ -104,11 +104,13 @@ class Attack:
     done: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ROLES, 0))
 
     def strike(self) -> None:
-        """Kill one process of a random kind, if one is known."""
+        """Kill one process of a random kind, if one is known and alive."""
         with suppress(OSError, ValueError):
             pids: dict[str, int] = json.loads((self.scratch / "pids").read_text())
             role = self.draw.choice(ROLES)
-            targets = [pid for name, pid in pids.items() if name.partition("-")[0] == role]
+            targets = [pid for name, pid in pids.items() if name.partition("-")[0] == role and is_running(pid)]
+            if not targets:
+                return  # killed a moment ago, and not replaced yet
             os.kill(self.draw.choice(targets), signal.SIGKILL)
             self.done[role] += 1
             self.left -= 1
@@ -165,7 +167,11 @@ def judge(config: StudyConfig, out: Path, hung: int) -> bool:
     total = config.budget.trials or 0
     expected = {structure_id(config.name, n, s): (n, s) for n in range(total) for s in range(config.samples)}
     rows = read_structures(out).to_pylist()
-    written = sum(pq.read_metadata(path).num_rows for path in structure_files(out))
+    written: dict[str, list[str]] = {}
+    for path in structure_files(out):
+        for name in pq.read_table(path, columns=["structure_id"])["structure_id"].to_pylist():
+            written.setdefault(name, []).append(path.name)
+    twice = {name: files for name, files in written.items() if len(files) > 1}
     told = [trial.number for trial in trials if trial.state.name == "COMPLETE"]
     wrong = 0
     for row in rows:
@@ -180,10 +186,12 @@ def judge(config: StudyConfig, out: Path, hung: int) -> bool:
     failed = sum(row["status"] == "failed" for row in rows)
     strange = len({row["structure_id"] for row in rows} - expected.keys())
     print(f"trials told under their own numbers: {len(told)} of {total}, numbers {'0 to' if told else ''} {total - 1}")
-    print(f"rows lost {lost}, duplicated {written - len(rows)}, failed {failed}, strange {strange}; hangs {hung}")
+    print(f"rows lost {lost}, duplicated {len(twice)}, failed {failed}, strange {strange}; hangs {hung}")
+    for name, files in twice.items():
+        print(f"  {name} of trial {expected.get(name)} in {', '.join(files)}")
     print(f"volumes or seeds that are not those of their requests: {wrong}")
     good = told == list(range(total)) and len(trials) == total
-    return good and not (lost or written - len(rows) or failed or strange or hung or wrong)
+    return good and not (lost or twice or failed or strange or hung or wrong)
 
 
 def _request(config: StudyConfig, name: str, seed: int):  # type: ignore[no-untyped-def]
