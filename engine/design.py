@@ -7,15 +7,18 @@
     result.measurement.values          # {Metric: Measured}
 
 Generation (`generate`) and measurement (`engine.measure`) can run in different processes; `design` is one after the
-other.
+other. In a notebook `engine.design("berea", [...])` does the same from names and numbers (`engine.notebook`).
 
 Shapes: `B` structures, `C` latent channels, `K` phases, `d h w` latent space, `D H W` voxels (z, y, x).
 """
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -289,3 +292,16 @@ def _reporter(progress: Report | None, what: str) -> Callable[[int, int], None] 
     if progress is None:
         return None
     return lambda done, total: progress(what, done, total)
+
+
+class _Callable(ModuleType):
+    """This module, which `engine.design` names: called, it is the notebook's function."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Generate structures that have targets: `engine.notebook.design` with the same arguments."""
+        from engine.notebook import design
+
+        return design(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -1,13 +1,14 @@
 """The engine for notebooks: names and numbers in, structures with their measured values out.
 
-    from engine.notebook import design
+    import engine
 
-    [structure] = design("berea", ["fraction[pore]=0.20±0.01", "diffusivity[pore,z]=0.05±5%"], size=64, seed=1)
+    targets = ["fraction[pore]=0.20±0.01", "diffusivity[pore,z]=0.05±5%"]
+    [structure] = engine.design("berea", targets, size=64, seed=1)
     structure.values["diffusivity[pore,z]"], structure.attained
     structure.show(hide=["solid"])
 
 The same options give the same voxels as `mesoforge reconstruct` and `mesoforge design`. Everything here is made of
-`engine.design`, which has the whole control.
+`engine/design.py`, which has the whole control.
 """
 
 from collections.abc import Collection, Sequence
@@ -85,7 +86,7 @@ def design(
     """Generate structures that have the targets, measured and certified.
 
     Args:
-        model: name or path of a bundle, or a loaded one (on a GPU: `load_bundle("berea", "cuda")`).
+        model: name or path of a bundle, or a loaded one (on a GPU: `engine.load_bundle("berea", "cuda")`).
         targets: as on the command line, such as `fraction[pore]=0.20±0.01`; none gives volumes like the material.
         size: voxels on a side of a cube.
         shape: voxels along z, y and x, instead of `size`.

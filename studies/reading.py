@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from engine.errors import InputError
 from engine.guidance.targets import Target, check_feasible, parse_target
@@ -11,7 +10,6 @@ from engine.metrics import Metric, nearest, parse_metric
 from engine.request import Settings
 from studies.config import (
     ADAPTIVE,
-    JOURNAL_STORAGE,
     SAMPLERS,
     Budget,
     MapAxis,
@@ -23,6 +21,7 @@ from studies.config import (
 from studies.materials import check_materials, read_materials
 from studies.search import read_tolerance, search_entry
 from studies.space import feasible_grid_points
+from studies.storage import checked_storage
 from studies.yaml_file import ObjectiveFile, StudyFile, parse_study_file
 
 UNGUIDED_PART = 10  # of the trials of a map, one in so many shows what the model covers by itself
@@ -135,7 +134,7 @@ def _build(file: StudyFile, default_name: str, facts: Callable[[str], BundleFact
         unguided=0 if not axes else max(1, trials // UNGUIDED_PART) if file.unguided is None else file.unguided,
         constraints=tuple(_target("constraints", text, phases) for text in file.constraints),
         settings=settings,
-        storage=_storage(file.storage),
+        storage=checked_storage(file.storage),
     )
     if sampler == "grid" and file.trials is None:  # the points that can be met are known once the study is
         from dataclasses import replace
@@ -237,20 +236,6 @@ def _objective(key: str, file: ObjectiveFile, phases: tuple[str, ...]) -> Object
     return Objective(
         metric=_metric(key, file.maximize or file.minimize or "", phases), maximize=file.maximize is not None
     )
-
-
-def _storage(text: str) -> str:
-    """`journal` or a PostgreSQL URL. Secrets never reach study.yaml, logs or reports."""
-    if text == JOURNAL_STORAGE:
-        return text
-    parts = urlsplit(text)
-    if parts.scheme not in ("postgresql", "postgres") or not parts.path.strip("/"):
-        raise InputError("storage: must be journal or postgresql://USER@HOST:PORT/DATABASE")
-    if parts.password is not None or "password" in parts.query:
-        raise InputError(
-            "storage: holds a password; take it out of the URL and put it into PGPASSWORD or ~/.pgpass instead"
-        )
-    return text
 
 
 def _check_space(config: StudyConfig) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import optuna
 import yaml
@@ -97,7 +98,25 @@ def _storage_url(out: Path) -> str | None:
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         raise InputError(f"{out / STUDY_FILE}: cannot be read as a study; restore it") from None
     storage = document.get("storage", JOURNAL_STORAGE) if isinstance(document, dict) else JOURNAL_STORAGE
-    return None if storage == JOURNAL_STORAGE else str(storage)
+    try:  # a password that somebody wrote into the folder by hand must not get into a page or a message
+        checked = checked_storage(str(storage))
+    except InputError as error:
+        raise InputError(f"{out / STUDY_FILE}: {error}") from None
+    return None if checked == JOURNAL_STORAGE else checked
+
+
+def checked_storage(text: str) -> str:
+    """`journal` or a PostgreSQL URL. Secrets never reach study.yaml, logs or reports: raises InputError at one."""
+    if text == JOURNAL_STORAGE:
+        return text
+    parts = urlsplit(text)
+    if parts.scheme not in ("postgresql", "postgres") or not parts.path.strip("/"):
+        raise InputError("storage: must be journal or postgresql://USER@HOST:PORT/DATABASE")
+    if parts.password is not None or "password" in parts.query:
+        raise InputError(
+            "storage: holds a password; take it out of the URL and put it into PGPASSWORD or ~/.pgpass instead"
+        )
+    return text
 
 
 @contextmanager

@@ -1,13 +1,5 @@
 """studies.postgres: a study whose trials are on a real PostgreSQL server."""
 
-import os
-import pwd
-import shutil
-import signal
-import socket
-import subprocess
-import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,52 +11,14 @@ from studies.config import StudyConfig
 from studies.loop import run_study
 from studies.storage import open_study, read_trials
 from studies.table import read_structures
+from tests.postgres_server import PASSWORD, postgres_server
 from tests.studies.fakes import FakePool, study
-
-PASSWORD = "a-secret-of-the-tests"
-PROGRAMS = ("initdb", "postgres")
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """URL of a server of our own, without the password."""
-    missing = [name for name in PROGRAMS if shutil.which(name) is None]
-    if missing:
-        pytest.skip(f"needs a PostgreSQL server: {', '.join(missing)} not found (Debian: apt-get install postgresql)")
-    pytest.importorskip("psycopg", reason="needs psycopg: pip install 'psycopg[binary]'")
-    user = None
-    if os.getuid() == 0:  # PostgreSQL refuses to run as root
-        try:
-            user = pwd.getpwnam("postgres").pw_name
-        except KeyError:
-            pytest.skip("needs the user postgres: PostgreSQL does not run as root")
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = found.getsockname()[1]
-    home = Path(tempfile.mkdtemp(prefix="mesoforge-postgres-"))
-    (home / "password").write_text(PASSWORD)
-    if user is not None:
-        for path in (home, home / "password"):
-            shutil.chown(path, user)
-    data = home / "data"
-    initdb = ["initdb", "-D", data, "-U", "meso", "--auth=scram-sha-256", f"--pwfile={home / 'password'}", "--no-sync"]
-    subprocess.run(initdb, check=True, user=user, capture_output=True, cwd=home)
-    options = ["-h", "127.0.0.1", "-p", str(port), "-k", str(home), "-c", "fsync=off"]
-    process = subprocess.Popen(
-        ["postgres", "-D", data, *options], user=user, cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield f"postgresql://meso@127.0.0.1:{port}/postgres"
-    finally:
-        process.send_signal(signal.SIGINT)  # a fast shutdown
-        process.wait(timeout=30)
-        shutil.rmtree(home, ignore_errors=True)
+    with postgres_server() as url:
+        yield url
 
 
 @pytest.fixture(autouse=True)

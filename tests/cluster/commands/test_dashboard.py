@@ -1,6 +1,7 @@
 """The real server, asked by a real browser."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -9,33 +10,57 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from studies.loop import run_study
 from tests.browsers import complaints
 from tests.cluster.conftest import Call
+from tests.postgres_server import PASSWORD, postgres_server
+from tests.studies.fakes import FakePool, study
 from tests.studies.made_up import make_up
 
 SERVE = "from cluster.cli import main; main()"
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[str]:
-    """Of a server over a study of four trials; it ends by Ctrl-C, quietly."""
-    folder = tmp_path_factory.mktemp("study")
-    make_up(folder, trials=4, samples=1, volumes=4, seed=3)
+@contextmanager
+def served(folder: Path, repository: Path, **environment: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Address and process of a server over a study; it ends by Ctrl-C, quietly."""
     command = [sys.executable, "-c", SERVE, "dashboard", str(folder), "--port", "0"]
-    with subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(
+        command,
+        cwd=repository,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as server:
         assert server.stdout is not None and server.stderr is not None
         line = server.stdout.readline().strip()
         assert line.startswith("http://127.0.0.1:"), server.stderr.read()
-        yield line
+        try:
+            yield line, server
+        except BaseException:
+            server.kill()  # a test that fails must not wait for the server
+            raise
         server.send_signal(signal.SIGINT)
         assert server.wait(timeout=60) == 0
+        said = server.stderr.read()
         # Among the lines, not the last: some library complains of its own leaks when the interpreter ends.
-        assert "ended; the study is as it was" in server.stderr.read().splitlines()
+        assert "ended; the study is as it was" in said.splitlines()
+        assert PASSWORD not in said
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[str]:
+    """Of a server over a study of four trials."""
+    folder = tmp_path_factory.mktemp("study")
+    make_up(folder, trials=4, samples=1, volumes=4, seed=3)
+    with served(folder, repository) as (line, _):
+        yield line
 
 
 def ask(address: str, path: str) -> bytes:
@@ -100,3 +125,29 @@ def test_a_busy_port_and_a_folder_without_trials_are_refused(refused: Call, tmp_
         line = refused("dashboard", "study", "--port", busy.getsockname()[1])
         assert "give another --port" in line
     assert "--port 99999" in refused("dashboard", "study", "--port", 99999)
+
+
+@pytest.mark.timeout(300)
+def test_a_study_on_a_postgresql_server_is_shown_without_its_password(
+    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    with postgres_server() as url:
+        run_study(study(storage=url), tmp_path, FakePool())
+        with served(tmp_path, repository) as (address, server):
+            found = json.loads(ask(address, "/api/studies/0?after=0"))
+            assert found["name"] == "toy" and [trial["state"] for trial in found["trials"]] == ["Complete"] * 4
+            assert all("mesoforge regenerate" in trial["note"]["body"] for trial in found["trials"])
+            assert url in found["note"]["body"]  # the study as it was given
+            shown = json.dumps(found) + ask(address, "/dashboard/studies/0").decode()
+            assert PASSWORD not in shown
+            assert PASSWORD not in Path(f"/proc/{server.pid}/cmdline").read_text()
+
+
+def test_a_server_that_is_down_is_one_line(refused: Call, tmp_path: Path) -> None:
+    """A password that somebody wrote into the folder's study by hand is in no message."""
+    make_up(Path("study"), trials=1, samples=1, volumes=0)
+    file = Path("study/study.yaml")
+    file.write_text(file.read_text() + "storage: postgresql://meso:hidden-word@127.0.0.1:1/trials\n")
+    line = refused("dashboard", "study")
+    assert "storage:" in line and "PGPASSWORD" in line and "hidden-word" not in line
