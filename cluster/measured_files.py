@@ -113,7 +113,9 @@ def check_picture(target: str, files: Sequence[str]) -> None:
         raise InputError(f"--picture {target}: the folder {path.parent} does not exist; make it first")
 
 
-def draw_page(read: LabelledFile, measurement: "Measurement", compared: Sequence[LabelledFile], target: str) -> None:
+def draw_page(
+    read: LabelledFile, measurement: "Measurement", compared: Sequence[LabelledFile], target: str, periodic: bool
+) -> None:
     """Write the page about a measured file, with the band of the files it is compared with.
 
     Raises:
@@ -131,7 +133,7 @@ def draw_page(read: LabelledFile, measurement: "Measurement", compared: Sequence
         curves = [measure(each.labels, each.phases, metrics=[]).curves for each in compared]
         shortest = min(len(curve[keys[0]]) for curve in [*curves, measurement.curves])
         band = {key: np.stack([curve[key][:shortest] for curve in curves]) for key in keys}
-    field, title = _field(read, measurement)
+    field, title = _field(read, periodic)
     figure = page(
         read.labels,
         [found.name for found in read.phases],
@@ -146,22 +148,26 @@ def draw_page(read: LabelledFile, measurement: "Measurement", compared: Sequence
     replace_whole(path, lambda stream: figure.savefig(stream, format=path.suffix[1:].lower(), dpi=150))
 
 
-def _field(read: LabelledFile, measurement: "Measurement") -> "tuple[NDArray[np.float32] | None, str]":
-    """Potential in the middle slice along the flux, in the first phase that percolates along z."""
+def _field(read: LabelledFile, periodic: bool) -> "tuple[NDArray[np.float32] | None, str]":
+    """Potential in the first phase that percolates along z (an image: y), in the middle slice along the flux."""
     import numpy as np
     import torch
 
     from engine.descriptors.connectivity import spanning_mask
+    from engine.metrics import AXES
     from engine.properties.transport import solve
 
-    if read.labels.ndim == 2:
-        return None, ""
+    image = read.labels.ndim == 2
+    labels, axis = (read.labels[None], 1) if image else (read.labels, 0)
     for found in read.phases:
-        spanning = spanning_mask(read.labels == found.label, 0)
+        spanning = spanning_mask(labels == found.label, axis, periodic=periodic)
         if not spanning.any():
             continue
-        solved = solve(torch.from_numpy(spanning).float().unsqueeze(0), 0)
-        middle = read.labels.shape[1] // 2
-        field = np.where(spanning[:, middle], solved.field[0, :, middle].numpy(), np.nan).astype(np.float32)
-        return field, f"potential in {found.name}, flux along z\nD/D0 = {float(solved.value):.3g} (y = {middle})"
+        solved = solve(torch.from_numpy(spanning).float().unsqueeze(0), axis, periodic=periodic)
+        middle = labels.shape[1] // 2
+        shown = (0,) if image else (slice(None), middle)
+        field = np.where(spanning[shown], solved.field[0][shown].numpy(), np.nan).astype(np.float32)
+        where = "" if image else f" (y = {middle})"
+        flux = f"potential in {found.name}, flux along {AXES[axis]}"
+        return field, f"{flux}\nD/D0 = {float(solved.value):.3g}{where}"
     return None, ""

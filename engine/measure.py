@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from engine.metrics import AXES, Metric, all_metrics
+from engine.metrics import Metric, all_metrics
 from engine.outcomes import Measured
 
 if TYPE_CHECKING:
@@ -50,53 +49,39 @@ def measure(
     materials: "Materials | None" = None,
     also: Collection[Metric] = (),
     certify: bool = True,
+    periodic: bool = False,
     note: Callable[[str], None] | None = None,
 ) -> Measurement:
     """Everything this version measures of a volume, or the metrics asked for.
 
     Args:
-        labels: (z, y, x), or an image (y, x), which has descriptors but no properties.
+        labels: (z, y, x), or an image (y, x), whose properties along y and x are those of a body that it goes through
+            unchanged.
         phases: every phase that occurs, by name and label.
         metrics: these alone; None measures all that need no request of their own (`MetricKind.needs`).
         materials: what the phases are made of, for conductivity, elastic moduli and thermal expansion.
         also: metrics to measure beside those that need no request of their own.
-        certify: solve the diffusivities with TauFactor, the independent solver; otherwise with our own.
+        certify: solve the diffusivities with TauFactor, the independent solver, too; otherwise with our own alone.
+        periodic: the structure goes on beyond its border: for the descriptors along all axes, for diffusivity and
+            conductivity along those across the flux. (Stiffness and expansion always take it so.)
         note: called with what is measured next.
 
     Raises:
-        InputError: labels that cannot be measured or belong to no phase.
+        InputError: labels that cannot be measured or belong to no phase, or a metric that lacks materials.
     """
     from engine.descriptors.describe import describe
+    from engine.properties.measured import measure_properties
 
     started = time.perf_counter()
-    description = describe(labels, {phase.name: phase.label for phase in phases}, metrics=metrics, note=note)
+    named = {phase.name: phase.label for phase in phases}
+    description = describe(labels, named, metrics=metrics, periodic=periodic, note=note)
     values = dict(description.values)
-    for phase in phases if labels.ndim == 3 else ():
-        axes = [axis for axis in AXES if metrics is None or Metric("diffusivity", phase.name, axis) in metrics]
-        if axes and note is not None:
-            note(f"diffusivity of {phase.name}")
-        for axis, measured in _diffusivities(labels == phase.label, axes, certify).items():
-            values[Metric("diffusivity", phase.name, axis)] = measured
-    if labels.ndim == 3:
-        from engine.properties.measured import measure_properties
-
-        named = {phase.name: phase.label for phase in phases}
-        values |= measure_properties(labels, named, materials, metrics, note)
-        values |= measure_properties(labels, named, materials, set(also) - set(values), note)
-    order = [metric for metric in all_metrics([phase.name for phase in phases]) if metric in values]
+    for asked in (metrics, set(also)):
+        fresh = asked if asked is None else set(asked) - set(values)
+        values |= measure_properties(labels, named, materials, fresh, certify=certify, periodic=periodic, note=note)
+    order = [metric for metric in all_metrics(list(named)) if metric in values]
     return Measurement(
         values={metric: values[metric] for metric in order},
         curves=description.curves,
         wall_time_s=time.perf_counter() - started,
     )
-
-
-def _diffusivities(mask: NDArray[np.bool_], axes: Sequence[str], certify: bool) -> dict[str, Measured]:
-    if certify:
-        from engine.properties.certificate import certify_axes
-
-        return certify_axes(mask, axes)
-    from engine.properties.transport import solve
-
-    solved = {axis: solve(torch.from_numpy(mask).float().unsqueeze(0), AXES.index(axis)) for axis in axes}
-    return {axis: Measured(value=float(each.value), outcome=each.outcome[0]) for axis, each in solved.items()}

@@ -70,6 +70,11 @@ KINDS: dict[str, MetricKind] = {
             meaning="relative diffusivity D_eff/D_0 for flux along the axis through the phase, other faces sealed",
         ),
         MetricKind(
+            name="multigrid_diffusivity",
+            takes_axis=True,
+            meaning="the same by our own multigrid solver, to set beside the diffusivity that TauFactor certifies",
+        ),
+        MetricKind(
             name="surface_area",
             unit="1/voxel",
             high=2.0,

@@ -130,7 +130,11 @@ def reconstruct(model: str | Path | Bundle, **options: Any) -> list[Structure]:
 
 
 def characterize(
-    labels: NDArray[Any], phases: Sequence[str] | None = None, *, voxel_size_um: float | None = None
+    labels: NDArray[Any],
+    phases: Sequence[str] | None = None,
+    *,
+    voxel_size_um: float | None = None,
+    periodic: bool = False,
 ) -> Structure:
     """Measure a labelled volume of any origin, as `mesoforge characterize` does.
 
@@ -138,6 +142,7 @@ def characterize(
         labels: (z, y, x), integers within 0..255, at least two voxels along each axis.
         phases: names of the labels that occur, in ascending order; None names them by label.
         voxel_size_um: side of a voxel, for pictures and files.
+        periodic: the volume goes on beyond its border.
 
     Raises:
         InputError: labels that are no volume, or names that do not fit.
@@ -162,7 +167,7 @@ def characterize(
         voxel_size_um=voxel_size_um,
         attained=None,
         seed=None,
-        **_measured(measure(volume, known)),
+        **_measured(measure(volume, known, periodic=periodic)),
     )
 
 

@@ -38,6 +38,19 @@ def characterize(
             help="What the phases are made of (docs/properties.md): adds conductivity, elastic moduli, expansion.",
         ),
     ] = None,
+    periodic: Annotated[
+        bool,
+        typer.Option(
+            "--periodic",
+            help="The structure goes on beyond its border, as those of synth do: nothing is cut, sides are not sealed.",
+        ),
+    ] = False,
+    certify: Annotated[
+        bool,
+        typer.Option(
+            help="Solve the diffusivities with TauFactor, beside our own solver; without, by the latter alone (sooner)."
+        ),
+    ] = True,
     voxel_size_um: Annotated[
         float | None,
         typer.Option(metavar="V", help="Side of a voxel in micrometres; default: what the file says."),
@@ -60,8 +73,9 @@ def characterize(
     ] = False,
 ) -> None:
     """Measure labelled volumes and images: fractions, surface, chords, pore and grain sizes, connectivity, Euler
-    number, triple lines, the curves S2, lineal path and chord lengths; of volumes diffusivity too (by TauFactor), with
-    --materials conductivity, elastic moduli and thermal expansion, and permeability where --metrics asks for it.
+    number, triple lines, the curves S2, lineal path and chord lengths; diffusivity, with --materials conductivity,
+    elastic moduli and thermal expansion, and permeability where --metrics asks for it. Of an image, the properties are
+    those of a body that has this section everywhere.
 
     \b
     Examples:
@@ -86,7 +100,7 @@ def characterize(
         names = [found.name for found in each.phases]
         wanted = [parse_metric(text, names) for text in BETWEEN_METRICS.split(metrics)] if metrics else []
         for metric in wanted:
-            if each.labels.ndim == 2 and not _of_images(metric):
+            if each.labels.ndim == 2 and metric.axis == "z":
                 raise InputError(f"{each.file}: is an image, which has no {metric}; leave it out or give a volume")
 
     documents = []
@@ -96,11 +110,19 @@ def characterize(
             def note(what: str, done: int = done, file: str = each.file) -> None:
                 bar.update(done, f"{file}: {what}")
 
-            measurement = measure(each.labels, each.phases, metrics=wanted or None, materials=substances, note=note)
-            documents.append(_document(each, measurement, wanted))
+            measurement = measure(
+                each.labels,
+                each.phases,
+                metrics=wanted or None,
+                materials=substances,
+                certify=certify,
+                periodic=periodic,
+                note=note,
+            )
+            documents.append({**_document(each, measurement, wanted), "periodic": periodic})
             if picture is not None:
                 note("picture")
-                draw_page(each, measurement, compared, picture)
+                draw_page(each, measurement, compared, picture, periodic)
         bar.update(len(read))
     if json_output:
         print(json.dumps({"volumes": documents}, indent=1, allow_nan=False))
@@ -108,13 +130,6 @@ def characterize(
     for each, document in zip(read, documents, strict=True):
         print(_text(each, document))
         print()
-
-
-def _of_images(metric: "Metric") -> bool:
-    """Whether an image has this metric: a descriptor, and along an axis that it has."""
-    from engine.descriptors.describe import DESCRIPTORS
-
-    return metric.name in DESCRIPTORS and metric.axis != "z"
 
 
 def _document(read: LabelledFile, measurement: "Measurement", wanted: "list[Metric]") -> dict:

@@ -5,6 +5,7 @@ Legend: `B` members of a batch, `X Y Z` voxels (the flux runs along X), `N = X*Y
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -142,46 +143,48 @@ def make_conductor(conductivity: Tensor, periodic: bool = False) -> Conductor:
     )
 
 
-def insulator_gradient(insulating: Tensor, known: Tensor, u: Tensor, periodic: bool, isotropic: bool) -> Tensor:
+def insulator_gradient(conducts: Tensor, known: Tensor, u: Tensor, periodic: bool) -> Tensor:
     """One-sided derivative of the power by the conductivity of single insulating voxels.
 
     A voxel that begins to conduct meets every conducting neighbour through the same conductance, 2 a to first order
     in its own conductivity a, so that it takes their mean potential m, and the power grows by 2 a times the sum over
-    them of (u - m)^2. (Opening two neighbours at once is of second order.) Conducting clusters that touch one fixed
-    potential only take that potential; clusters that touch none say nothing, for they follow the voxel.
+    them of (u - m)^2. A voxel that insulates along one axis only has its own potential already, which takes the place
+    of m. (Where two neighbours open together the power grows by more than the sum: there is no gradient in the strict
+    sense, only these derivatives.) Conducting clusters that touch one fixed potential only take that potential;
+    clusters that touch none say nothing, for they follow the voxel.
 
     Args:
-        insulating: [B, X, Y, Z] bool, the voxels asked for.
-        known: [B, X, Y, Z] bool, conducting voxels with a potential.
+        conducts: [B, 1, X, Y, Z] bool, or [B, 3, X, Y, Z] along X, Y, Z: a voxel then opens along each axis by itself.
+        known: [B, X, Y, Z] bool, voxels with a potential.
         u: [B, X, Y, Z] their potential.
         periodic: whether the sides meet.
-        isotropic: whether the voxel begins to conduct along all axes together or along each by itself.
 
-    Returns: [B, 1 or 3, N], 0 outside `insulating`.
+    Returns: [B, 1 or 3, N], 0 where a voxel conducts.
     """
-    weight = known.to(u)
-    weights = _with_border(weight, periodic, 1.0, 1.0)
-    potentials = _with_border(u * weight, periodic, 0.0, 1.0)  # of the neighbours; 0 where there is none
 
-    def along(axis: int) -> list[tuple[Tensor, Tensor]]:
-        slices = [[slice(None)] + [slice(1, -1)] * 3 for _ in range(2)]
-        slices[0][axis + 1], slices[1][axis + 1] = slice(None, -2), slice(2, None)
-        return [(weights[tuple(s)], potentials[tuple(s)]) for s in slices]
-
-    def growth(neighbours: list[tuple[Tensor, Tensor]]) -> Tensor:
-        count, mean = torch.zeros_like(u), torch.zeros_like(u)
+    def growth(conducts: Tensor, axes: Sequence[int]) -> Tensor:
+        weight = (known & conducts).to(u)
+        weights = _with_border(weight, periodic, 1.0, 1.0)
+        potentials = _with_border(u * weight, periodic, 0.0, 1.0)  # of the neighbours; 0 where there is none
+        neighbours = []
+        for axis in axes:
+            for shifted in (slice(None, -2), slice(2, None)):
+                where = [slice(None)] + [slice(1, -1)] * 3
+                where[axis + 1] = shifted
+                neighbours.append((weights[tuple(where)], potentials[tuple(where)]))
+        count, own = torch.zeros_like(u), torch.zeros_like(u)
         for has, potential in neighbours:
             count += has
-            mean += potential
-        mean /= count.clamp_(min=1)
+            own += potential
+        own = torch.where(known, u, own.div_(count.clamp_(min=1)))
         total = torch.zeros_like(u)
         for has, potential in neighbours:
-            total += (potential - mean).square_().mul_(has)
-        return total.mul_(2).mul_(insulating).flatten(1)
+            total += (potential - own).square_().mul_(has)
+        return total.mul_(2).mul_(~conducts).flatten(1)
 
-    if isotropic:
-        return growth([pair for axis in range(3) for pair in along(axis)]).unsqueeze(1)
-    return torch.stack([growth(along(axis)) for axis in range(3)], dim=1)
+    if conducts.shape[1] == 1:
+        return growth(conducts[:, 0], range(3)).unsqueeze(1)
+    return torch.stack([growth(each, [axis]) for axis, each in enumerate(conducts.unbind(1))], dim=1)
 
 
 def _with_border(values: Tensor, periodic: bool, before: float, behind: float) -> Tensor:

@@ -68,7 +68,7 @@ def solve(
 
     Args:
         conductivity: [B, D, H, W], or [B, 3, D, H, W] along z, y, x; at least 0; float32 or float64, anything else is
-            taken as float32. Zero insulates, and then along all three axes.
+            taken as float32. Zero insulates, along each axis by itself.
         axis: 0, 1, 2 for z, y, x.
         periodic: whether the sides meet; otherwise they are sealed.
         start: [B, D, H, W] potential to start from, such as `field` of a similar volume; None is a straight ramp.
@@ -188,16 +188,13 @@ def _solve_part(
     given: Tensor, start: Tensor, periodic: bool, tolerance: float, max_iterations: int, with_gradient: bool
 ) -> TransportGradient:
     """Members [b, X, Y, Z] or [b, 3, X, Y, Z] solved together, everything with the flux axis first."""
-    isotropic = given.ndim == 4
     grid = (len(given), *given.shape[-3:])
     largest = given.flatten(1).amax(1)
     unit = torch.where(largest > 0, largest, 1.0)
     relative = given / unit.view(-1, *[1] * (given.ndim - 1))  # so that no product over- or underflows
-    conducting = (relative if isotropic else relative.amax(1)) > INSULATING
-    reached = _reach(conducting, periodic)
-    carries = conducting if reached is None else reached == Reach.SPANNING
-    if not isotropic:  # no voxel conducts along one axis and insulates along another
-        relative, carries = relative.clamp(min=INSULATING), carries.unsqueeze(1)
+    conducts = (relative > INSULATING).view(len(given), -1, *grid[1:])  # [b, 1 or 3, X, Y, Z]
+    reached = _reach(conducts, periodic)
+    carries = (conducts if reached is None else conducts & (reached == Reach.SPANNING).unsqueeze(1)).view(given.shape)
     conductor = make_conductor(relative if bool(carries.all()) else torch.where(carries, relative, 0.0), periodic)
     solution = potential(conductor, start.reshape(len(given), -1), tolerance, max_iterations)
     u = solution.x
@@ -209,7 +206,7 @@ def _solve_part(
             known, held = reached >= Reach.FIRST, u.view(grid)
             held = torch.where(reached == Reach.FIRST, 0.0, held)
             held = torch.where(reached == Reach.LAST, 1.0, held)
-            gradient += insulator_gradient(~conducting, known, held, periodic, isotropic)
+            gradient += insulator_gradient(conducts, known, held, periodic)
         gradient = gradient.mul_(scale).view(given.shape)
     outcomes = [
         Outcome.DOES_NOT_PERCOLATE if not c else Outcome.CONVERGED if done else Outcome.OUT_OF_ITERATIONS
@@ -274,11 +271,6 @@ def _checked_values(conductivity: Tensor) -> Tensor:
             f"conductivity: every voxel must be finite and at least 0, found [{float(low):.4g}, {float(high):.4g}]; "
             "check the material's values"
         )
-    if out.ndim == 5 and bool(((out == 0).any(1) & (out > 0).any(1)).any()):
-        raise InputError(
-            "conductivity: a voxel that conducts along one axis must conduct along all three; "
-            "give a small value instead of 0"
-        )
     return out
 
 
@@ -315,9 +307,9 @@ def _ramp(part: Tensor) -> Tensor:
     return steps.view(1, -1, 1, 1).expand(len(part), *part.shape[-3:])
 
 
-def _reach(conducting: Tensor, periodic: bool) -> Tensor | None:
-    """[b, X, Y, Z] of `Reach`; None where every voxel conducts."""
-    if bool(conducting.all()):
+def _reach(conducts: Tensor, periodic: bool) -> Tensor | None:
+    """[b, X, Y, Z] of `Reach` from [b, 1 or 3, X, Y, Z]; None where every voxel conducts along every axis."""
+    if bool(conducts.all()):
         return None
-    members = [torch.from_numpy(reach(member, periodic)) for member in conducting.cpu().numpy()]
-    return torch.stack(members).to(conducting.device)
+    members = [torch.from_numpy(reach(member, periodic)) for member in conducts.cpu().numpy()]
+    return torch.stack(members).to(conducts.device)

@@ -7,6 +7,7 @@ from engine.errors import InputError
 from engine.measure import measure
 from engine.metrics import Metric, all_metrics, parse_metric
 from engine.outcomes import Outcome
+from tests import structures
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,46 @@ def test_a_volume_has_descriptors_and_properties(certify: bool) -> None:
     assert {"diffusivity of pore", "mean_pore_size of solid"} <= set(notes)
 
 
-def test_an_image_has_descriptors_alone() -> None:
-    found = measure(slab()[0], PHASES)
-    assert found.values[Metric("fraction", "pore")].value == 0.5
-    assert not [metric for metric in found.values if metric.name == "diffusivity"]
+def test_both_solvers_values_are_kept() -> None:
+    labels = np.where(structures.level_cut((14, 14, 14), 0.6, 1.2, seed=3), 3, 7).astype(np.uint8)
+    both = measure(labels, PHASES).values
+    own = measure(labels, PHASES, certify=False).values
+    for axis in "zyx":
+        certified, ours = both[Metric("diffusivity", "pore", axis)], both[Metric("multigrid_diffusivity", "pore", axis)]
+        assert certified.outcome is ours.outcome is Outcome.CONVERGED
+        assert certified.value != ours.value and certified.value == pytest.approx(ours.value, rel=5e-3)
+        assert own[Metric("diffusivity", "pore", axis)] == own[Metric("multigrid_diffusivity", "pore", axis)] == ours
+
+
+def test_an_image_is_a_body_of_this_section() -> None:
+    image = np.where(structures.level_cut((1, 18, 16), 0.75, 1.5, seed=2)[0], 3, 7).astype(np.uint8)
+    found, body = measure(image, PHASES), measure(image[None].repeat(4, 0), PHASES, certify=False)
+    assert found.values[Metric("fraction", "pore")].value == np.mean(image == 3)
+    assert not [metric for metric in found.values if metric.axis == "z"]
+    values = [found.values[Metric("diffusivity", "pore", axis)] for axis in "yx"]
+    assert all(0 < each.value < 0.75 and each.outcome is Outcome.CONVERGED for each in values)
+    for axis, each in zip("yx", values, strict=True):
+        assert each.value == pytest.approx(body.values[Metric("diffusivity", "pore", axis)].value, rel=5e-3)
+
+
+@pytest.mark.parametrize("certify", [True, False])
+def test_a_periodic_structure_goes_on_beyond_its_border(certify: bool) -> None:
+    labels = np.roll(slab(), (3, 7), (0, 1))  # now the pore lies on both sides along y
+    sealed, periodic = (measure(labels, PHASES, certify=certify, periodic=each).values for each in (False, True))
+    chord = Metric("mean_chord", "pore", "y")
+    assert periodic[chord].value == 8 > sealed[chord].value
+    winding = np.full((8, 8, 8), 7, np.uint8)
+    winding[:5, 0], winding[3:, 7] = 3, 3
+    metric = Metric("diffusivity", "pore", "z")
+    found = [measure(winding, PHASES, certify=certify, periodic=each).values[metric] for each in (False, True)]
+    assert found[0].outcome is Outcome.DOES_NOT_PERCOLATE
+    assert found[1].outcome is Outcome.CONVERGED and 0.05 < found[1].value < 0.25
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_a_single_layer_of_voxels_is_named(axis: int) -> None:
+    with pytest.raises(InputError, match=f"single layer of voxels along {'zyx'[axis]}"):
+        measure(slab().take([0], axis), PHASES)
 
 
 def test_only_what_is_asked_for() -> None:

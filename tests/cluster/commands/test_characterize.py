@@ -59,8 +59,24 @@ def test_images_are_measured_too(call: Call, images: Path) -> None:
     assert called.status == 0, called.stderr
     large, small = json.loads(called.stdout)["volumes"]
     assert (large["shape"], small["shape"]) == ([96, 96], [32, 32])
-    assert "euler_number_density[1]" in large["metrics"] and "diffusivity[1,z]" not in large["metrics"]
+    assert {"euler_number_density[1]", "diffusivity[1,x]"} <= set(large["metrics"])
+    assert "diffusivity[1,z]" not in large["metrics"]
     assert large["units"]["euler_number_density[1]"] == "1/voxel^2"
+
+
+def test_both_diffusivities_sealed_and_periodic(call: Call) -> None:
+    labels = np.zeros((8, 8, 8), np.uint8)
+    labels[:6, 0], labels[3:, 7] = 1, 1  # a path through the sides
+    np.save("path.npy", labels)
+    given = ("characterize", "path.npy", "--metrics", "diffusivity[1,z],multigrid_diffusivity[1,z]")
+    certified = call(*given, "--json", "--periodic")
+    assert certified.status == 0, certified.stderr
+    [volume] = json.loads(certified.stdout)["volumes"]
+    values = [volume["metrics"][name]["value"] for name in ("diffusivity[1,z]", "multigrid_diffusivity[1,z]")]
+    assert volume["periodic"] and values[0] != values[1] and values[0] == pytest.approx(values[1], rel=5e-3)
+    own = json.loads(call(*given, "--json", "--periodic", "--no-certify").stdout)["volumes"][0]["metrics"]
+    assert [each["value"] for each in own.values()] == [values[1]] * 2
+    assert call(*given).stdout.count("does_not_percolate") == 3  # two rows and the remedy
 
 
 def test_progress_names_what_is_measured(call: Call, laminate: Path) -> None:
@@ -106,7 +122,7 @@ def test_refuses_what_is_not_labelled(refused: Call, images: Path, name: str, wo
 
 
 def test_refuses_an_image_along_z_and_a_single_row(refused: Call, images: Path, tmp_path: Path) -> None:
-    assert "is an image" in refused("characterize", images / "labels.npy", "--metrics", "diffusivity[1,x]")
+    assert "is an image" in refused("characterize", images / "labels.npy", "--metrics", "diffusivity[1,z]")
     assert "is an image" in refused("characterize", images / "labels.npy", "--metrics", "mean_chord[1,z]")
     np.save(tmp_path / "row.npy", np.eye(4, 1, dtype=np.uint8)[None].repeat(3, axis=0))
     line = refused("characterize", tmp_path / "row.npy")

@@ -7,6 +7,7 @@ import torch
 from engine.errors import InputError
 from engine.outcomes import Measured, Outcome
 from engine.properties.certificate import certify_axes, certify_diffusivity
+from engine.properties.transport import solve
 from tests import structures
 
 SHAPE = (12, 14, 16)
@@ -73,3 +74,17 @@ def test_leaves_the_process_as_it_was_and_prints_nothing(capfd: pytest.CaptureFi
     certify_diffusivity(structures.channel(SHAPE, 0, 3), 0, conv_crit=1e-12, iter_limit=100)  # does not converge
     assert (sys.stdout, torch.get_num_threads(), torch.is_grad_enabled()) == (stdout, threads, gradients)
     assert capfd.readouterr() == ("", "")
+
+
+def test_periodic_sides() -> None:
+    winding = np.zeros((8, 8, 8), bool)
+    winding[:6, 0] = winding[3:, 7] = True
+    assert certify_diffusivity(winding, 0).outcome is Outcome.DOES_NOT_PERCOLATE
+    certified = certify_axes(winding, ["z"], periodic=True)["z"]
+    ours = solve(torch.from_numpy(winding)[None], 0, periodic=True).value.item()
+    assert certified.outcome is Outcome.CONVERGED and certified.value == pytest.approx(ours, rel=5e-3)
+
+
+def test_asks_for_memory_first() -> None:
+    with pytest.raises(InputError, match="9000x9000x9000"):
+        certify_diffusivity(np.broadcast_to(np.ones(1, bool), (9000, 9000, 9000)), 0)

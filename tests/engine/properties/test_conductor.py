@@ -46,7 +46,7 @@ def test_opening_the_gap_between_two_potentials() -> None:
     """A voxel between 0 and 1 takes 1/2 and dissipates 2 a (1/4 + 1/4)."""
     conducting = torch.tensor([True, False, True]).view(1, 3, 1, 1)
     u = torch.tensor([0.0, 0.3, 1.0]).view(1, 3, 1, 1)  # what an insulator carries does not matter
-    gained = insulator_gradient(~conducting, conducting, u, periodic=False, isotropic=True)
+    gained = insulator_gradient(conducting[:, None], conducting, u, periodic=False)
     assert gained.tolist() == [[[0, 1, 0]]]
 
 
@@ -54,10 +54,19 @@ def test_an_opening_counts_the_fixed_potentials_and_the_other_side() -> None:
     conducting = torch.tensor([[0, 1, 1]]).view(1, 1, 3, 1).bool()
     u = torch.full((1, 1, 3, 1), 0.5)
     u[0, 0, 2] = 0.8
-    sealed = insulator_gradient(~conducting, conducting, u, periodic=False, isotropic=True)
+    sealed = insulator_gradient(conducting[:, None], conducting, u, periodic=False)
     assert sealed[0, 0, 0].item() == pytest.approx(2 * (0.25 + 0.25))  # 0, 1 and one neighbour at 0.5
-    periodic = insulator_gradient(~conducting, conducting, u, periodic=True, isotropic=True)
+    periodic = insulator_gradient(conducting[:, None], conducting, u, periodic=True)
     mean = (0 + 1 + 0.5 + 0.8) / 4
     assert periodic[0, 0, 0].item() == pytest.approx(2 * sum((v - mean) ** 2 for v in (0, 1, 0.5, 0.8)))
-    along = insulator_gradient(~conducting, conducting, u, periodic=True, isotropic=False)
+    along = insulator_gradient(conducting[:, None].expand(-1, 3, -1, -1, -1), conducting, u, periodic=True)
     assert along[0, :, 0].tolist() == pytest.approx([1, 2 * 2 * 0.15**2, 0])
+
+
+def test_a_voxel_that_opens_a_second_axis_keeps_its_potential() -> None:
+    known = torch.ones(1, 1, 3, 1, dtype=torch.bool)
+    conducts = known[:, None].repeat(1, 3, 1, 1, 1)
+    conducts[0, 1, 0, 1] = False  # the middle one insulates along Y
+    u = torch.tensor([0.2, 0.5, 0.9]).view(1, 1, 3, 1)
+    gained = insulator_gradient(conducts, known, u, periodic=False)
+    assert gained[0, 1].tolist() == pytest.approx([0, 2 * (0.3**2 + 0.4**2), 0]) and gained[0, [0, 2]].max() == 0

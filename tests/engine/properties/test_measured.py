@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from engine.errors import InputError
-from engine.metrics import Metric, parse_metric
-from engine.outcomes import Outcome
+from engine.metrics import Metric, all_metrics, parse_metric
+from engine.outcomes import Measured, Outcome
 from engine.properties.materials import Materials, PhaseMaterial
 from engine.properties.measured import measure_properties
 from tests import structures
@@ -30,6 +30,7 @@ def plates() -> np.ndarray:
 
 def test_plates_have_their_properties_along_the_right_axes() -> None:
     found = measure_properties(plates(), PHASES, MATERIALS)
+    assert list(found) == [metric for metric in all_metrics(["pore", "solid"]) if metric in found]
     by_name = {str(metric): (measured.value, measured.outcome) for metric, measured in found.items()}
     assert by_name["conductivity[x]"] == (pytest.approx(1.0), Outcome.CONVERGED)
     assert by_name["conductivity[y]"] == (pytest.approx(1.5), Outcome.CONVERGED)
@@ -37,7 +38,9 @@ def test_plates_have_their_properties_along_the_right_axes() -> None:
     assert by_name["elastic_modulus_gpa[x]"] == (pytest.approx(5, rel=1e-3), Outcome.CONVERGED)
     assert by_name["elastic_modulus_gpa[z]"] == (0, Outcome.DOES_NOT_PERCOLATE)
     assert by_name["thermal_expansion[x]"] == (None, Outcome.DOES_NOT_PERCOLATE)
-    assert len(found) == 9
+    assert by_name["diffusivity[solid,y]"] == (pytest.approx(0.5, rel=2e-3), Outcome.CONVERGED)
+    assert by_name["multigrid_diffusivity[pore,z]"] == (0, Outcome.DOES_NOT_PERCOLATE)
+    assert len(found) == 9 + 12
 
 
 def test_a_solid_cell_expands_and_permeability_comes_on_request_alone() -> None:
@@ -48,14 +51,59 @@ def test_a_solid_cell_expands_and_permeability_comes_on_request_alone() -> None:
     assert set(found) == set(wanted[:2])
     assert found[wanted[0]].value > 0 and found[wanted[0]].outcome is Outcome.CONVERGED
     assert found[wanted[1]].value == pytest.approx(7e-6, rel=1e-4)
-    assert not measure_properties(labels, PHASES, None)
+    assert not measure_properties(labels, PHASES, None, [])
+
+
+def test_an_image_has_the_properties_of_the_body_that_it_cuts() -> None:
+    """Bars of this section, endless along z: stress along x is plane but for z, which nothing holds."""
+    image = np.where(structures.laminate((1, 6, 4), normal=1, period=6, thickness=3)[0], 4, 9).astype(np.uint8)
+    materials = Materials(
+        name="two solids",
+        phases={
+            "pore": PhaseMaterial(conductivity=(1.0,), youngs_modulus_gpa=(2.0,), poissons_ratio=(0.3,)),
+            "solid": PhaseMaterial(conductivity=(3.0,), youngs_modulus_gpa=(8.0,), poissons_ratio=(0.3,)),
+        },
+    )
+    found = measure_properties(image, PHASES, materials, certify=False)
+    assert {metric.axis for metric in found} == {"y", "x"}
+    body = measure_properties(image[None].repeat(3, 0), PHASES, materials, certify=False)
+    for metric, measured in found.items():
+        assert measured.outcome is body[metric].outcome
+        assert measured.value == pytest.approx(body[metric].value, rel=1e-3)
+    assert found[Metric("conductivity", None, "x")].value == pytest.approx(2, rel=1e-4)
+    assert found[Metric("conductivity", None, "y")].value == pytest.approx(1.5, rel=1e-4)
+    assert found[Metric("elastic_modulus_gpa", None, "x")].value == pytest.approx(5, rel=1e-4)  # the same ratio
+    asked = Metric("permeability", "pore", "x")
+    slit = measure_properties(image, PHASES, None, [asked, Metric("permeability", "pore", "z")])
+    # sides are mirrors: the slit of 3 is half of one of 6, (6^2 + 2) / 12 over half of the section
+    assert slit == {asked: Measured(value=pytest.approx(38 / 24, rel=1e-3), outcome=Outcome.CONVERGED)}
+
+
+def test_periodic_sides_reach_the_conductivity_and_are_refused_for_the_flow() -> None:
+    labels = np.full((6, 6, 6), 9, np.uint8)
+    labels[:4, 0], labels[3:, 5] = 4, 4
+    metric = Metric("conductivity", None, "z")
+    found = [measure_properties(labels, PHASES, MATERIALS, [metric], periodic=each)[metric] for each in (False, True)]
+    assert [each.outcome for each in found] == [Outcome.DOES_NOT_PERCOLATE, Outcome.CONVERGED]
+    with pytest.raises(InputError, match=r"permeability\[pore,z\].*mirrors"):
+        measure_properties(labels, PHASES, None, [Metric("permeability", "pore", "z")], periodic=True)
+
+
+def test_an_absent_phase_conducts_nothing() -> None:
+    labels = np.full((4, 4, 4), 4, np.uint8)
+    for certify in (True, False):
+        found = measure_properties(labels, PHASES, MATERIALS, certify=certify)
+        for name in ("diffusivity", "multigrid_diffusivity"):
+            assert found[Metric(name, "pore", "z")] == Measured(value=0.0, outcome=Outcome.ABSENT)
+            assert found[Metric(name, "solid", "z")].value == pytest.approx(1, abs=1e-3)
+        assert found[Metric("conductivity", None, "z")].value == pytest.approx(5, rel=1e-4)
 
 
 def test_what_is_lacking_is_named() -> None:
     with pytest.raises(InputError, match="--materials"):
         measure_properties(plates(), PHASES, None, [parse_metric("conductivity[z]")])
     bare = Materials(name="bare", phases={"pore": PhaseMaterial(), "solid": PhaseMaterial(conductivity=(1.0,))})
-    assert not measure_properties(plates(), PHASES, bare)
+    assert not [metric for metric in measure_properties(plates(), PHASES, bare) if metric.kind.needs]
     with pytest.raises(InputError, match="'pore' has no conductivity"):
         measure_properties(plates(), PHASES, bare, [parse_metric("conductivity[z]")])
     with pytest.raises(InputError, match="label 9"):

@@ -188,6 +188,43 @@ def test_phases_with_a_conductivity_per_axis_in_layers(flux: int) -> None:
     assert value(mixed(one_hot, table), flux, TIGHT) == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize("normal", range(3))
+@pytest.mark.parametrize("periodic", (False, True), ids=("sealed", "periodic"))
+def test_layers_of_a_phase_that_insulates_along_one_axis(normal: int, periodic: bool) -> None:
+    """Such as sheets of graphite: layers along the flux add up, layers across it are as good as the worst."""
+    phase = volume(structures.laminate((8, 12, 10), normal=normal, period=2, thickness=1)).long()
+    one_hot = torch.nn.functional.one_hot(phase, 2).movedim(-1, 1).double()
+    table = torch.tensor([[1.0, 0.0, 3.0], [10.0, 30.0, 20.0]], dtype=torch.float64)
+    for flux in range(3):
+        result = solve(mixed(one_hot, table), flux, periodic=periodic, tolerance=TIGHT)
+        expected = (reuss if flux == normal else voigt)((0.5, 0.5), table[:, flux].tolist())
+        assert result.value.item() == pytest.approx(expected, rel=1e-9)
+        assert result.outcome == [Outcome.CONVERGED if expected else Outcome.DOES_NOT_PERCOLATE]
+
+
+def test_a_phase_that_insulates_along_the_flux_still_spreads_it() -> None:
+    """Two half columns end in a plate that conducts within its plane alone: exactly 0 until it conducts along the flux,
+    then two half voxels of it in series over half of the section each."""
+    sigma = torch.zeros(1, 3, 7, 6, 6, dtype=torch.float64)
+    sigma[:, :, :3, :3] = sigma[:, :, 4:, 3:] = 1
+    sigma[:, 1:, 3] = 5
+    assert solve(sigma, 0).outcome == [Outcome.DOES_NOT_PERCOLATE] and solve(sigma, 0).value.item() == 0
+    assert solve(sigma, 1).outcome == [Outcome.CONVERGED]
+    sigma[:, 0, 3] = 1e-3
+    faces, conductance = 18, 2 * 1e-3
+    assert value(sigma, 0, TIGHT) == pytest.approx(faces * conductance / 2 * 7 / 36, rel=0.02)
+
+
+def test_no_conduction_along_one_axis_is_the_limit_of_little() -> None:
+    phase = volume(structures.level_cut((8, 9, 10), 0.6, 1.0, seed=4)).double()
+    none = torch.stack([phase, 0.5 * phase, 1 - phase], 1)
+    little = none.clamp(min=1e-6)
+    for axis in range(3):
+        for periodic in (False, True):
+            found = [solve(each, axis, periodic=periodic, tolerance=TIGHT).value.item() for each in (none, little)]
+            assert 0 < found[0] == pytest.approx(found[1], rel=1e-3) and found[0] <= found[1]
+
+
 def test_periodic_sides_do_not_care_where_the_volume_is_cut() -> None:
     sigma = 0.01 + volume(structures.level_cut((9, 10, 11), 0.4, 1.0, seed=3)).double()
     for axis in range(3):
@@ -499,6 +536,32 @@ def test_gradient_by_the_conductivity_along_each_axis(axis: int) -> None:
     assert (result.gradient * sigma).sum().item() == pytest.approx(result.value.item(), rel=1e-6)  # Euler
 
 
+@pytest.mark.parametrize("axis", (0, 2))
+@pytest.mark.parametrize("percolates", (True, False))
+def test_gradient_where_phases_insulate_along_single_axes(axis: int, percolates: bool) -> None:
+    """Every kind of zero, one by one: along an axis of a voxel that conducts otherwise, and in insulators."""
+    shape = (6, 5, 4)
+    phase = structures.level_cut(shape, 0.85, 0.6, seed=1) if percolates else structures.dead_ends(shape, axis)
+    grain = volume(structures.level_cut(shape, 0.3, 0.6, seed=3)).double()
+    sigma = torch.stack([0.3 + grain, grain, 1 - grain], 1) * volume(phase).double()
+    result = value_and_gradient(sigma, axis, periodic=True, tolerance=TIGHT)
+    assert (result.outcome == [Outcome.CONVERGED]) == percolates
+    generator, step, seen = np.random.default_rng(0), 1e-4, 0
+    zeros, others = (generator.permutation(np.argwhere(kind.numpy())) for kind in (sigma[0] == 0, sigma[0] > 0))
+    most = zeros[np.argsort([-result.gradient[(0, *entry)].item() for entry in zeros])]
+    for entry in np.concatenate([most[:6], zeros[:6], others[:6]]):
+        where = (0, *entry)
+        values = []
+        for multiple in (0, 1, 2):
+            moved = sigma.clone()
+            moved[where] += multiple * step
+            values.append(solve(moved, axis, periodic=True, tolerance=TIGHT).value.item())
+        difference = (-3 * values[0] + 4 * values[1] - values[2]) / (2 * step)
+        assert result.gradient[where].item() == pytest.approx(difference, rel=1e-3, abs=2e-6)
+        seen += abs(difference) > 1e-4 and sigma[where].item() == 0
+    assert seen >= 3
+
+
 def test_gradient_by_phase_indicators() -> None:
     soft = torch.rand(1, 3, 5, 4, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64).softmax(1)
     table = torch.tensor([0.0, 1.0, 8.0], dtype=torch.float64)
@@ -536,8 +599,6 @@ def test_refuses_what_cannot_be_solved() -> None:
     for bad in (math.nan, math.inf):
         with pytest.raises(InputError, match="finite"):
             solve(torch.where(good > 0.9, bad, good), 0)
-    with pytest.raises(InputError, match="along all three"):
-        solve(torch.stack([good, good, 0 * good], 1), 0)
     with pytest.raises(InputError, match="3, D, H, W"):
         solve(torch.stack([good, good], 1), 0)
     with pytest.raises(InputError, match="start"):
