@@ -56,7 +56,8 @@ def compact(out: Path, on_progress: Report = lambda name, done, total: None) -> 
         WorkError: the disk refused; nothing is lost.
     """
     if not out.is_dir():
-        raise InputError(f"{out}: no such folder; give the --out folder of a sweep")
+        what = "is a file, not a folder" if out.exists() else "no such folder"
+        raise InputError(f"{out}: {what}; give the --out folder of a sweep")
     if not any((out / name).is_dir() for name in (STRUCTURES, CURVES, VOLUMES)):
         if (out / SINGLE_FILE).is_file():
             raise InputError(f"{out}: its rows are in one file already ({SINGLE_FILE}); there is nothing to compact")

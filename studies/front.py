@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from studies.config import Budget, Objective
 
@@ -52,3 +53,30 @@ class Front:
             return
         kept = [best for best, good in zip(self._members, goods, strict=True) if not np.all(point >= good)]
         self._members = [*kept, BestTrial(trial=trial, values=tuple(float(value) for value in values))]
+
+
+def pareto_rank(gains: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """Rank of each point: 1 where no other is at least as good in everything and better in something, 2 where that
+    holds without those of rank 1, and so on.
+
+    Args:
+        gains: [points, objectives], more is better, finite.
+        count: points to rank at least; the rest, worse than these, has rank 0.
+
+    Returns:
+        [points].
+    """
+    rank = np.zeros(len(gains), np.int64)
+    left = np.lexsort(-gains.T[::-1])  # by the first objective, then the second: none is beaten by a later one
+    level = 0
+    while len(left) and np.count_nonzero(rank) < count:
+        level += 1
+        front: list[int] = []
+        for place in left:
+            better = gains[front]
+            beaten = (better >= gains[place]).all(axis=1) & (better > gains[place]).any(axis=1)
+            if not beaten.any():
+                front.append(int(place))
+        rank[front] = level
+        left = left[rank[left] == 0]
+    return rank

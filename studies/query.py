@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from actors.volumes import CURVE_SCHEMA, CURVES, VOLUME_SCHEMA, VOLUMES
@@ -16,6 +17,7 @@ from engine.errors import InputError
 from engine.metrics import parse_metric
 from studies.dataset import Part, parts
 from studies.folder import JOURNAL, STRUCTURES, STUDY_FILE
+from studies.front import pareto_rank
 from studies.table import SINGLE_FILE, read_structures, structure_schema
 from studies.trials import trials_table
 from studies.yaml_file import read_yaml
@@ -97,28 +99,44 @@ def describe(field: pa.Field) -> tuple[str, str]:
 def best_rows(out: Path, count: int) -> pa.Table:
     """The best structures of a study for the end of a sweep: of complete trials that meet every constraint, best first.
 
-    Columns: structure_id, trial, sample, status and the metrics that the study names, the objective first.
+    With several objectives that is by Pareto rank (non-dominated sorting: rank 1 is beaten by none, rank 2 by those of
+    rank 1 alone, and so on; Deb et al., IEEE Trans. Evol. Comput. 6, 182, 2002), then by the first objective. A map has
+    no objective, hence no rows.
+
+    Columns: structure_id, trial, sample, status, with several objectives rank, and the metrics that the study names,
+    the objectives first.
 
     Raises:
         InputError: the folder holds no study.
     """
     document = _document(out)
-    [(direction, objective)] = document["objective"].items()
-    named = [objective, *document["search"], *document["targets"], *document["constraints"]]
+    stated = [document["objective"]] if "objective" in document else document.get("objectives", [])
+    directions = {metric: direction for each in stated for direction, metric in each.items()}
+    named = [*directions, *document.get("search", {}), *document.get("targets", ()), *document.get("constraints", ())]
     metrics = [parse_metric(re.split("[<>=]", text)[0]) for text in named if not text.startswith("settings.")]
     there = set(_structures(out).column_names)
     columns = [column for column in dict.fromkeys(metric.column for metric in metrics) if column in there]
-    best = metrics[0].column
-    if best not in there:
-        return _structures(out).slice(0, 0).select(["structure_id", "trial", "sample", "status", *columns])
+    goals = {parse_metric(text).column: direction == "maximize" for text, direction in directions.items()}
+    fixed = ["structure_id", "trial", "sample", "status"]
+    if not goals or not set(goals) <= there:
+        return _structures(out).slice(0, 0).select([*fixed, *columns])
     quoted = ", ".join(f'"{column}"' for column in columns)
-    return query(
+    first, more = next(iter(goals.items()))
+    wanted = " AND ".join(f'"{column}" IS NOT NULL' for column in goals)
+    found = query(
         out,
         f"""SELECT structure_id, trial, sample, status, {quoted}
         FROM structures JOIN (SELECT trial FROM trials WHERE state = 'complete' AND feasible) USING (trial)
-        WHERE "{best}" IS NOT NULL
-        ORDER BY "{best}" {"DESC" if direction == "maximize" else "ASC"}, trial, sample LIMIT {int(count)}""",
+        WHERE {wanted}
+        ORDER BY "{first}" {"DESC" if more else "ASC"}, trial, sample"""
+        + (f" LIMIT {int(count)}" if len(goals) == 1 else ""),
     )
+    if len(goals) == 1:
+        return found
+    gains = np.stack([found[name].to_numpy() * (1 if more else -1) for name, more in goals.items()], axis=1)
+    rank = pareto_rank(gains, count)
+    order = [place for place in np.argsort(rank, kind="stable") if rank[place] > 0][:count]
+    return found.take(order).add_column(len(fixed), "rank", pa.array(rank[order], pa.int64()))
 
 
 def _document(out: Path) -> dict[str, Any]:
@@ -131,10 +149,11 @@ def _document(out: Path) -> dict[str, Any]:
 
 def check_results(out: Path) -> None:
     """Raises InputError where `out` is no folder of results."""
+    remedy = "give the --out folder of a sweep, reconstruct or design"
     if not out.is_dir():
-        raise InputError(f"{out}: no such folder; give the --out folder of a sweep, reconstruct or design")
+        raise InputError(f"{out}: {'is a file, not a folder' if out.exists() else 'no such folder'}; {remedy}")
     if not any((out / name).exists() for name in (STUDY_FILE, JOURNAL, STRUCTURES, SINGLE_FILE)):
-        raise InputError(f"{out}: holds no results; give the --out folder of a sweep, reconstruct or design")
+        raise InputError(f"{out}: holds no results; {remedy}")
 
 
 def _make_views(connection: duckdb.DuckDBPyConnection, out: Path) -> None:

@@ -1,6 +1,7 @@
 """A bundle with untrained networks, small enough to sample from in a test: noise, but real files."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,25 +14,28 @@ from engine.sampling.moments import BINS
 from engine.sampling.multiplane import Calibration, SamplerNumbers
 
 
-def write_untrained_bundle(folder: Path) -> Card:
-    """Write a two-phase bundle (pore 0, solid 1) that samples 32³ in about a second."""
+def write_untrained_bundle(folder: Path, phases: Sequence[str] = ("pore", "solid")) -> Card:
+    """Write a bundle of these phases (labels 0, 1, ..., equal fractions) that samples 32³ in about a second."""
     torch.manual_seed(0)
-    autoencoder = Autoencoder(AutoencoderConfig(phases=2, width=16, fine_width=8))
-    denoiser = Denoiser(DenoiserConfig(channels=1, width=16, multipliers=(1, 1)))
+    autoencoder = Autoencoder(AutoencoderConfig(phases=len(phases), width=16, fine_width=8))
+    share, channels = 1 / len(phases), autoencoder.config.latent_channels
+    denoiser = Denoiser(DenoiserConfig(channels=channels, width=16, multipliers=(1, 1)))
     numbers = SamplerNumbers(steps=4, refine_passes=1)
     calibration = Calibration(
-        autocovariance=torch.tensor([[1.0, 0.5, 0.2, 0.0, 0.0, 0.0, 0.0, 0.0]]),
-        shift=torch.zeros(4, 1),
-        log_gain=torch.zeros(4, 1, BINS),
+        autocovariance=torch.tensor([[1.0, 0.5, 0.2, 0.0, 0.0, 0.0, 0.0, 0.0]]).repeat(channels, 1),
+        shift=torch.zeros(4, channels),
+        log_gain=torch.zeros(4, channels, BINS),
         numbers=numbers,
     )
     composition = Composition(
-        offset=torch.tensor([0.5, 0.5]), slope=torch.tensor([[0.1], [-0.1]]), covariance=torch.eye(1)
+        offset=torch.full((len(phases),), share),
+        slope=0.1 * torch.cat([torch.eye(channels), -torch.ones(1, channels)]),
+        covariance=torch.eye(channels),
     )
     card = Card(
         name=folder.name,
         material="noise of untrained networks",
-        phases=(Phase(name="pore", label=0, fraction=0.5), Phase(name="solid", label=1, fraction=0.5)),
+        phases=tuple(Phase(name=name, label=label, fraction=share) for label, name in enumerate(phases)),
         voxel_size_um=2.0,
         crop=64,
         autoencoder=autoencoder.config,

@@ -53,14 +53,14 @@ def export(
     from engine.export.formats import export as write
     from engine.export.formats import known_format, known_surface
     from studies.folder import check_place
+    from studies.query import check_results
     from studies.table import read_structures
 
     formats = [known_format(name.strip()) for name in format.split(",")]
     kind = known_surface(surface)
     target = Path() if out is None else out
     check_place(target)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give the --out folder of a sweep, reconstruct or design")
+    check_results(folder)
     rows: dict[str, Row] = {row["structure_id"]: row for row in read_structures(folder).to_pylist()}
     chosen = [_found(rows, text, folder) for text in structures]
     for row in chosen:

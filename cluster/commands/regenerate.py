@@ -72,11 +72,11 @@ def regenerate(
 
 def _row(folder: Path, structure: str) -> "Row":
     from actors.volumes import check_structure_id
+    from studies.query import check_results
     from studies.table import read_structures
 
     check_structure_id(structure)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give the --out folder of a sweep, reconstruct or design")
+    check_results(folder)
     for row in read_structures(folder).to_pylist():
         if row["structure_id"] == structure:
             if row["volume_sha256"] is None:

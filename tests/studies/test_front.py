@@ -6,7 +6,7 @@ from optuna.study._multi_objective import _is_pareto_front
 
 from engine.metrics import parse_metric
 from studies.config import Budget, Objective
-from studies.front import Front
+from studies.front import Front, pareto_rank
 from studies.search import Tolerance
 
 MORE = Objective(metric=parse_metric("diffusivity[pore,z]"), maximize=True)
@@ -58,3 +58,21 @@ def test_a_wider_front_is_new_and_a_denser_one_is_not() -> None:
     assert front.told_since_new == 1 and len(front.members) == 4
     front.add(4, (1.5, 1.5), feasible=True)
     assert front.told_since_new == 0
+
+
+def test_pareto_ranks_peel_the_fronts_off() -> None:
+    gains = np.array([[0, 3], [2, 2], [2, 2], [3, 0], [1, 2], [0, 0], [2, 1]], float)
+    assert pareto_rank(gains, 7).tolist() == [1, 1, 1, 1, 2, 3, 2]  # equals do not beat each other
+    assert pareto_rank(gains, 5).tolist() == [1, 1, 1, 1, 2, 0, 2]
+    assert pareto_rank(gains[:0], 3).tolist() == []
+
+
+def test_pareto_ranks_are_those_of_the_definition() -> None:
+    gains = np.random.default_rng(0).integers(0, 6, (60, 3)).astype(float)
+    want, left, level = np.zeros(60, int), set(range(60)), 0
+    while left:
+        level += 1
+        best = {a for a in left if not any((gains[b] >= gains[a]).all() and (gains[b] > gains[a]).any() for b in left)}
+        want[list(best)] = level
+        left -= best
+    assert pareto_rank(gains, 60).tolist() == want.tolist()

@@ -150,6 +150,25 @@ def test_the_best_rows_are_feasible_and_in_order(folder: Path) -> None:
     assert all(row["fraction_pore"] <= 0.2 for row in rows)
 
 
+def test_the_best_rows_of_several_objectives_are_by_pareto_rank(tmp_path: Path) -> None:
+    both = '[{maximize: "diffusivity[pore,z]"}, {minimize: "fraction[pore]"}]'
+    run_study(study(trials=6, objective=None, objectives=both, constraints=None), tmp_path, FakePool())
+    everything = best_rows(tmp_path, 100)
+    assert everything.column_names[:5] == ["structure_id", "trial", "sample", "status", "rank"]
+    rows = everything.to_pylist()
+    points = [(row["diffusivity_pore_z"], -row["fraction_pore"]) for row in rows]
+    for row, (d, f) in zip(rows, points, strict=True):
+        beaten = any(a >= d and b >= f and (a, b) != (d, f) for a, b in points)
+        assert beaten == (row["rank"] > 1)
+    assert [row["rank"] for row in rows] == sorted(row["rank"] for row in rows) and len(rows) == 12
+    assert best_rows(tmp_path, 3).to_pylist() == rows[:3]
+
+
+def test_a_map_has_no_best_rows(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text('name: toy\nmap: {"fraction[pore]": {low: 0.1, high: 0.5}}\n')
+    assert best_rows(tmp_path, 3).num_rows == 0
+
+
 def test_best_rows_of_a_study_without_structures_are_none(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(study().text())
     table = best_rows(tmp_path, 3)

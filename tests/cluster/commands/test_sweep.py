@@ -6,12 +6,18 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from studies.reading import recipe_names
+from tests.bundles import write_untrained_bundle
 from tests.cluster.conftest import Call
 from tests.cluster.test_connect import closed_port
+from tests.conftest import BEREA
+
+ZOO = BEREA.parent
 
 STUDY = """
 bundle: {bundle}
@@ -40,6 +46,24 @@ def test_check_prints_the_plan_and_writes_nothing(call: Call, study: Path, tmp_p
     assert re.search(r"estimate: about .+ with one design actor, \d+ kB of disk .*timed on this machine", called.stdout)
     assert "into runs/tiny (new)" in called.stdout
     assert [path.name for path in (tmp_path / "cwd").iterdir()] == ["tiny.yaml"]
+
+
+STAND_INS = {"nmc": ("nmc-cathode", ("pore", "nmc", "binder")), "sofc": ("sofc-anode", ("a", "b", "c"))}
+"""Of bundles that recipes need and that do not ship: name and phases, by the first word of the recipe."""
+
+
+@pytest.mark.parametrize("recipe", [name for name in recipe_names() if not name.startswith("berea")])
+def test_recipes_check_as_soon_as_their_bundle_is_there(
+    call: Call, refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str
+) -> None:
+    bundle, phases = STAND_INS[recipe.partition("_")[0]]
+    monkeypatch.setenv("MESOFORGE_BUNDLES", str(tmp_path / "bundles"))
+    if not (ZOO / bundle).is_dir():
+        assert f"'{bundle}'" in refused("sweep", recipe, "--check")
+    write_untrained_bundle(tmp_path / "bundles" / bundle, phases)
+    called = call("sweep", recipe, "--check")
+    assert called.status == 0, called.stderr
+    assert f"into runs/{recipe} (new)" in called.stdout and "estimate: about" in called.stdout
 
 
 def test_the_schema_needs_no_study(call: Call) -> None:

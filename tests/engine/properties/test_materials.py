@@ -69,6 +69,13 @@ def test_the_shipped_table_is_stable_and_marks_its_doubts() -> None:
     assert "youngs_modulus_gpa" in materials.phases["matrix"].doubtful
 
 
+def test_the_shipped_cathode_has_empty_pores_and_stiff_particles() -> None:
+    materials = load_materials("nmc_cathode")
+    pore, nmc, binder = materials.stiffnesses(["pore", "nmc", "binder"])
+    assert not pore.any() and (nmc[0, 0] > 100 * binder[0, 0]) and torch.linalg.eigvalsh(binder).min() > 0
+    assert set(materials.phases["nmc"].doubtful) == {"youngs_modulus_gpa", "poissons_ratio"}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
