@@ -4,7 +4,7 @@ First the statistics of the latents (autocovariance, composition), then the numb
 volumes against the 2D statistics of the training data, and the moment correction that goes with them. No 3D truth is
 used.
 
-Shapes: `M` crops, `C` latent channels, `K` phases, `R` lags in voxels.
+Shapes: `M` crops, `C` latent channels, `K` phases, `R` lags in voxels, `A` axes that are told apart (1 or 3).
 """
 
 import math
@@ -29,7 +29,7 @@ from engine.models.presets import TrainingConfig
 from engine.sampling.composition import Composition, fit_composition
 from engine.sampling.moments import BINS, MomentMatching
 from engine.sampling.multiplane import Calibration, MirroredNoise, Noise, SamplerNumbers
-from engine.sampling.spectra import radial_autocovariance, volume_spectrum
+from engine.sampling.spectra import axial_autocovariance, radial_autocovariance, volume_spectrum
 
 TAPER = 13.0  # latent pixels: below half of the 16 of a crop, so that the autocovariance ends inside what was seen
 LAGS = 32
@@ -37,88 +37,133 @@ LAGS = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """What a set of micrographs or volumes looks like; everything a 2D image shows of an isotropic material."""
+    """What a set of micrographs or volumes looks like; everything that 2D images show of a material."""
 
     fraction: NDArray[np.float64]
     """[K] mean."""
     surface: NDArray[np.float64]
-    """[K] specific surface area, 1/voxel."""
+    """[K, A]: specific surface area, 1/voxel; where the axes differ, interfaces crossed along each, 1/voxel."""
     s2: NDArray[np.float64]
-    """[K, R]."""
+    """[K, A, R]."""
     lineal: NDArray[np.float64]
-    """[K, R]."""
+    """[K, A, R]."""
 
     @property
     def autocovariance(self) -> NDArray[np.float64]:
-        """[K, R] normalised, (S2 - phi^2)/(phi - phi^2): the correlation whatever the fraction."""
-        phi = self.fraction[:, None]
-        out: NDArray[np.float64] = (self.s2 - phi**2) / (phi - phi**2)
+        """[K, A, R] normalised, (S2 - phi^2)/(phi - phi^2): the correlation whatever the fraction, 0 if absent."""
+        phi = self.fraction[:, None, None]
+        variance = np.maximum(phi - phi**2, np.finfo(float).tiny)
+        out: NDArray[np.float64] = (self.s2 - phi**2) / variance
         return out
 
 
 def latent_statistics(
     inference: Inference, crops: CropSampler, phases: int, seed: int, count: int
 ) -> tuple[Tensor, Composition]:
-    """Autocovariance [C, L] of the normalised latents and composition, from `count` training crops."""
-    hot = one_hot(crops.draw(count, np.random.default_rng([seed, 2])), phases).to(inference.device)
+    """Autocovariance [C, L] or [C, 3, L] of the normalised latents and composition, from `count` training crops."""
+    drawn, planes = crops.draw(count, np.random.default_rng([seed, 2]))
+    hot = one_hot(drawn, phases).to(inference.device)
     latents = inference.encode(hot).cpu()  # [M, C, h, w]
     centred = latents - latents.mean(dim=(0, 2, 3))[:, None, None]
-    return radial_autocovariance(centred, TAPER), fit_composition(latents, hot.mean(dim=(2, 3)).cpu())
+    if crops.anisotropic:
+        autocovariance = axial_autocovariance(centred, planes, TAPER)
+    else:
+        autocovariance = radial_autocovariance(centred, TAPER)
+    return autocovariance, fit_composition(latents, hot.mean(dim=(2, 3)).cpu())
 
 
 def uncorrected(autocovariance: Tensor, numbers: SamplerNumbers | None = None) -> Calibration:
     """A calibration that corrects nothing yet."""
-    channels = autocovariance.shape[0]
+    kinds = autocovariance.shape[:-1]  # [C], or [C, 3]
     return Calibration(
         autocovariance=autocovariance,
-        shift=torch.zeros(1, channels),
-        log_gain=torch.zeros(1, channels, BINS),
+        shift=torch.zeros(1, kinds[0]),
+        log_gain=torch.zeros(1, *kinds, BINS),
         numbers=numbers or SamplerNumbers(),
     )
 
 
 def image_statistics(micrographs: Micrographs) -> Statistics:
     """Of the training data: in-plane statistics; along all axes for a volume (each axis lies in two planes)."""
-    return _average([_statistics(array, len(micrographs.phases)) for array in micrographs.arrays])
+    phases = len(micrographs.phases)
+    if not micrographs.is_anisotropic:
+        return _average([_alike(_statistics(array, phases)) for array in micrographs.arrays])
+    return _by_axis([_plane_statistics(array, axis, plane, phases) for array, axis, plane in micrographs.slicings()])
 
 
-def volume_statistics(volumes: Sequence[NDArray[np.uint8]], phases: int) -> Statistics:
-    """Of generated volumes of phase indices."""
-    return _average([_statistics(volume, phases) for volume in volumes])
+def volume_statistics(volumes: Sequence[NDArray[np.uint8]], phases: int, *, by_axis: bool = False) -> Statistics:
+    """Of generated volumes of phase indices; `by_axis` tells the axes apart."""
+    if not by_axis:
+        return _average([_alike(_statistics(volume, phases)) for volume in volumes])
+    return _average([_crossings(_statistics(volume, phases)) for volume in volumes])
 
 
 def _statistics(array: NDArray[np.uint8], phases: int) -> Statistics:
+    """One array's own; curves along each of its axes, one surface for all."""
     masks = [array == k for k in range(phases)]
     dims, lags = array.ndim, min(LAGS, *array.shape)
     return Statistics(
         fraction=np.array([mask.mean() for mask in masks]),
-        surface=np.array([float(surface_area(mask, space_dims=dims)) for mask in masks]),
-        s2=np.stack([directional_s2(mask, lags, space_dims=dims).numpy().mean(axis=0) for mask in masks]),
-        lineal=np.stack([lineal_path(mask, lags, space_dims=dims).mean(axis=0) for mask in masks]),
+        surface=np.array([[float(surface_area(mask, space_dims=dims))] for mask in masks]),
+        s2=np.stack([directional_s2(mask, lags, space_dims=dims).numpy() for mask in masks]),
+        lineal=np.stack([lineal_path(mask, lags, space_dims=dims) for mask in masks]),
+    )
+
+
+def _alike(found: Statistics) -> Statistics:
+    """All axes as one."""
+    return replace(found, s2=found.s2.mean(axis=1, keepdims=True), lineal=found.lineal.mean(axis=1, keepdims=True))
+
+
+def _crossings(found: Statistics) -> Statistics:
+    """With the interfaces that a line along each axis crosses instead of the surface: 2 (S2(0) - S2(1))."""
+    return replace(found, surface=2 * (found.s2[..., 0] - found.s2[..., 1]))
+
+
+def _plane_statistics(array: NDArray[np.uint8], axis: int, plane: int, phases: int) -> Statistics:
+    """Of the slices of an array that show one plane; NaN along the axis across it."""
+    stacked = array[None] if axis < 0 else np.moveaxis(array, axis, 0)
+    found = _average([_crossings(_statistics(image, phases)) for image in stacked])
+    return Statistics(
+        fraction=found.fraction,
+        surface=np.insert(found.surface, plane, np.nan, axis=1),
+        s2=np.insert(found.s2, plane, np.nan, axis=1),
+        lineal=np.insert(found.lineal, plane, np.nan, axis=1),
+    )
+
+
+def _by_axis(parts: Sequence[Statistics]) -> Statistics:
+    """Mean over the planes that show each axis."""
+    lags = min(part.s2.shape[-1] for part in parts)
+    return Statistics(
+        fraction=np.mean([part.fraction for part in parts], axis=0),
+        surface=np.nanmean([part.surface for part in parts], axis=0),
+        s2=np.nanmean([part.s2[..., :lags] for part in parts], axis=0),
+        lineal=np.nanmean([part.lineal[..., :lags] for part in parts], axis=0),
     )
 
 
 def _average(parts: Sequence[Statistics]) -> Statistics:
-    lags = min(part.s2.shape[1] for part in parts)
+    lags = min(part.s2.shape[-1] for part in parts)
     return Statistics(
         fraction=np.mean([part.fraction for part in parts], axis=0),
         surface=np.mean([part.surface for part in parts], axis=0),
-        s2=np.mean([part.s2[:, :lags] for part in parts], axis=0),
-        lineal=np.mean([part.lineal[:, :lags] for part in parts], axis=0),
+        s2=np.mean([part.s2[..., :lags] for part in parts], axis=0),
+        lineal=np.mean([part.lineal[..., :lags] for part in parts], axis=0),
     )
 
 
 def mismatch(found: Statistics, wanted: Statistics) -> dict[str, float]:
-    """Relative errors of the worst phase: fraction and surface area (signed), curves (areas)."""
+    """Relative errors of the worst phase and axis: fraction and surface area (signed), curves (areas)."""
 
     def worst(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-        relative = a / b - 1
+        relative = (a / b - 1).ravel()
         return float(relative[np.abs(relative).argmax()])
 
     def curve(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-        lags = min(a.shape[1], b.shape[1])
-        a, b = a[:, :lags], b[:, :lags]
-        return float((np.abs(a - b).sum(axis=1) / b.sum(axis=1)).max())
+        lags = min(a.shape[-1], b.shape[-1])
+        a, b = a[..., :lags], b[..., :lags]
+        return float((np.abs(a - b).sum(axis=-1) / np.abs(b).sum(axis=-1)).max())
 
     return {
         "fraction": worst(found.fraction, wanted.fraction),
@@ -141,7 +186,7 @@ def rhythm(volumes: Sequence[NDArray[np.uint8]], period: int) -> float:
             crosses = np.diff(volume.astype(np.int8), axis=axis) != 0
             by_position = crosses.mean(axis=tuple(other for other in range(3) if other != axis))
             shares += [by_position[start::period].mean() for start in range(period)]
-    return float(np.ptp(shares) / 2 / shares.mean())
+    return float(np.ptp(shares) / 2 / shares.mean()) if shares.any() else 0.0
 
 
 def sample_indices(
@@ -176,7 +221,8 @@ def match_moments(
     n = side // bundle.factor
     autocovariance = bundle.calibration.autocovariance
     power = volume_spectrum(autocovariance.cpu(), (n, n, n)).float().to(bundle.device)
-    matching, noise = MomentMatching(power, mean.to(bundle.device)), MirroredNoise(seeds, bundle.device)
+    matching = MomentMatching(power, mean.to(bundle.device), by_axis=bundle.calibration.by_axis)
+    noise = MirroredNoise(seeds, bundle.device)
     latents = sample_latents(bundle, inference, (side, side, side), numbers, noise, after_step=matching)
     calibration = Calibration(
         autocovariance=autocovariance,
@@ -264,7 +310,8 @@ def choose_numbers(
                 return _score(entry)
         seeds = [config.seed * 1_000 + i for i in range(max(1, config.calibration_volumes // 2))]
         _, volumes = match_composition(bundle, inference, numbers, wanted, seeds, config.crop, rounds=2)
-        errors = mismatch(volume_statistics(volumes, len(bundle.card.phases)), wanted)
+        found = volume_statistics(volumes, len(bundle.card.phases), by_axis=bundle.calibration.by_axis)
+        errors = mismatch(found, wanted)
         errors["rhythm"] = rhythm(volumes, bundle.factor)
         curve.append({**asdict(numbers), **errors, "score": _score(errors)})
         if on_step is not None:

@@ -252,7 +252,7 @@ def decode_latents(
 
     Interpolated decode, then refinement.
     """
-    probabilities = decode_volume(latents, inference, bundle.calibration.autocovariance[:, 1])
+    probabilities = decode_volume(latents, inference, bundle.calibration.autocovariance[..., 1])
     return refine(probabilities, inference, inference.denoise, refine_levels(bundle, numbers), noise)
 
 

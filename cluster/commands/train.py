@@ -29,7 +29,8 @@ def train(
         typer.Option(
             "--images",
             metavar="PATH...",
-            help="TIFF, PNG or NPY files, folders or patterns; a volume trains on its slices. May be repeated.",
+            help="TIFF, PNG or NPY files, folders or patterns; a volume trains on its slices. Where planes differ: "
+            "xy=PATH, xz,yz=PATH. May be repeated.",
         ),
     ] = None,
     phases: Annotated[
@@ -74,6 +75,7 @@ def train(
     Examples:
       mesoforge train --images rock.tif --phases pore,solid --out my_bundle
       mesoforge train --images slices/*.png --phases pore,solid --segment otsu --out my_bundle --preset gpu
+      mesoforge train --images xy=top.tif --images xz,yz=sides/*.png --phases pore,solid --out layered
       mesoforge train --check rock.tif
     """
     from engine.micrographs.read import read_micrographs

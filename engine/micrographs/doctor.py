@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from engine.metrics import AXES
 from engine.micrographs.files import distinct_values, read_array
 from engine.micrographs.micrograph import Micrographs
-from engine.micrographs.read import MOST_LABELS, find_files, read_micrographs
+from engine.micrographs.read import MOST_LABELS, find_planes, read_micrographs
 from engine.micrographs.segment import otsu_thresholds
 from engine.micrographs.yardsticks import (
     DECAYED,
@@ -109,7 +109,7 @@ def diagnose(
     Raises:
         InputError: what training itself would refuse.
     """
-    files = find_files(paths)
+    files, _ = find_planes(paths)
     held = read_array(files[0])
     values = distinct_values(held.array)
     grey = held.is_colour or held.array.dtype.kind == "f" or len(values) > max(MOST_LABELS, len(phases))
@@ -124,7 +124,7 @@ def diagnose(
     else:
         names = tuple(phases) or ("a", "b")
     micrographs = read_micrographs(
-        files, names, segment=segment, region=region, voxel_size_um=voxel_size_um, minimum=crop
+        paths, names, segment=segment, region=region, voxel_size_um=voxel_size_um, minimum=crop
     )
     return micrographs, [*findings, *examine(micrographs, crop=crop)]
 
@@ -259,6 +259,8 @@ def _representative(micrographs: Micrographs, integral_ranges: NDArray[np.float6
 
 def _isotropy(micrographs: Micrographs, chords: NDArray[np.float64]) -> Finding:
     """Mean chords and S2 along the axes, against their scatter between blocks of the images."""
+    if micrographs.is_anisotropic:
+        return _told_apart(micrographs)
     names, axes = micrographs.phases, AXES[-micrographs.arrays[0].ndim :]
     parts = [chords_per_axis([part], len(names)) for array in micrographs.arrays for part in blocks(array)]
     widest, sigmas, which = 1.0, 0.0, 0
@@ -292,9 +294,35 @@ def _isotropy(micrographs: Micrographs, chords: NDArray[np.float64]) -> Finding:
         topic="isotropy",
         verdict=Verdict.POOR if widest > 1.5 else Verdict.CAUTION,
         text=f"anisotropic, {names[which]} by {widest:.2f}, {sigmas:.1f} standard errors: {text}",
-        remedy="a bundle trained on these images alone is isotropic: its volumes have the mean of the directions"
-        + (", which is none of them" if widest > 1.5 else ""),
+        remedy="tell the planes apart (--images xy=... --images xz,yz=...); a bundle trained without is isotropic: its "
+        "volumes have the mean of the directions" + (", which is none of them" if widest > 1.5 else ""),
     )
+
+
+def _told_apart(micrographs: Micrographs) -> Finding:
+    """Mean chords along each axis, from the planes that show it."""
+    names = micrographs.phases
+    found: dict[int, list[NDArray[np.float64]]] = {0: [], 1: [], 2: []}  # axis -> mean chords [K] of each array
+    for array, axis, plane in micrographs.slicings():
+        in_plane = [a for a in range(3) if a != plane]
+        chords = chords_per_axis([array], len(names))
+        for position, shown in enumerate(in_plane):
+            found[shown].append(chords[:, position if axis < 0 else shown])
+    means = np.stack([np.mean(found[axis], axis=0) for axis in range(3)], axis=1)  # [K, 3]
+    listed = "; ".join(
+        f"{name} " + ", ".join(f"{axis} {value:.1f}" for axis, value in zip(AXES, means[phase], strict=True))
+        for phase, name in enumerate(names)
+    )
+    widest = max((float(row.max() / row.min()) for row in means if bounded(row)), default=1.0)
+    text = f"planes are told apart; mean chords in pixels: {listed}; the axes differ by {widest:.2f} at most"
+    if widest < ANISOTROPY:
+        return Finding(
+            topic="isotropy",
+            verdict=Verdict.CAUTION,
+            text=text,
+            remedy="the planes look alike: without their names each crop teaches all three, in eight orientations",
+        )
+    return Finding(topic="isotropy", verdict=Verdict.GOOD, text=text)
 
 
 def _amount(micrographs: Micrographs, crop: int) -> Finding:

@@ -25,13 +25,20 @@ class Source:
     """The segmentation rule that made labels of grey values; empty for a labelled file."""
     thresholds: tuple[float, ...] = ()
     """The grey values the rule cut at; phase index i+1 starts above thresholds[i]."""
+    planes: str = ""
+    """Planes that its slices are, such as `xy` or `xz,yz`; empty where the material looks alike in all of them."""
+
+
+PLANES = ("xy", "xz", "yz")
+"""Names of the planes across the axes 0, 1, 2 (z, y, x). An image of a plane has the axis that comes first in (z, y, x)
+along its rows: z runs down an image of xz or yz."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Micrographs:
     """Training images of one material, all 2D or all 3D.
 
-    Of a volume, the slices along all three axes are the micrographs.
+    Of a volume, the slices across its planes' axes are the micrographs; across all three where no plane is named.
     """
 
     arrays: tuple[NDArray[np.uint8], ...]
@@ -43,9 +50,12 @@ class Micrographs:
     sources: tuple[Source, ...]
     """One per array."""
     voxel_size_um: float | None = None
+    planes: tuple[tuple[int, ...], ...] = ()
+    """For each array the axes across which it is cut (`PLANES`); empty where the material looks alike in all planes."""
 
     def __post_init__(self) -> None:
         assert self.arrays and len(self.arrays) == len(self.sources)
+        assert not self.planes or len(self.planes) == len(self.arrays)
         assert len(self.phases) == len(self.labels)
         assert all(array.dtype == np.uint8 and array.ndim in (2, 3) for array in self.arrays)
         assert len({array.ndim for array in self.arrays}) == 1
@@ -54,6 +64,25 @@ class Micrographs:
     def is_volume(self) -> bool:
         """Whether the arrays are 3D."""
         return self.arrays[0].ndim == 3
+
+    @property
+    def is_anisotropic(self) -> bool:
+        """Whether the planes are told apart."""
+        return bool(self.planes)
+
+    def slicings(self) -> list[tuple[NDArray[np.uint8], int, int]]:
+        """What can be cut into images: (array, axis that is sliced, plane as the axis across it), -1 for none.
+
+        An image of two planes shows both; it is turned where their shared axis lies along its other side.
+        """
+        if not self.planes:
+            return [(array, axis, -1) for array in self.arrays for axis in ((-1,) if array.ndim == 2 else (0, 1, 2))]
+        out = []
+        for array, planes in zip(self.arrays, self.planes, strict=True):
+            for plane in planes:
+                turned = array.ndim == 2 and {planes[0], plane} == {0, 2}  # y: columns of... rows of xy, columns of yz
+                out.append((array.T if turned else array, plane if array.ndim == 3 else -1, plane))
+        return out
 
     @cached_property
     def fractions(self) -> tuple[float, ...]:
@@ -70,6 +99,9 @@ class Micrographs:
         what = f"{count} {noun}{'s' if count > 1 else ''} {smallest}"
         if largest != smallest:
             what += f" to {largest}"
+        if self.planes:
+            named = ", ".join(PLANES[plane] for plane in sorted({p for planes in self.planes for p in planes}))
+            return f"trains on {what}, planes {named} told apart"
         return f"trains on the slices of {what} along z, y and x" if self.is_volume else f"trains on {what}"
 
 

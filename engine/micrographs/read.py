@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engine.errors import InputError
 from engine.metrics import AXES
 from engine.micrographs.files import SUFFIXES, distinct_values, read_array, sha256_of, side_text
-from engine.micrographs.micrograph import Micrographs, Source
+from engine.micrographs.micrograph import PLANES, Micrographs, Source
 from engine.micrographs.segment import RULES, Rule, parse_rule, segment
 
 # A labelled image has a few distinct values; more (and more than the phases named) are taken for grey values.
@@ -35,7 +35,8 @@ def read_micrographs(
 
     Args:
         paths: files (TIFF, PNG, NPY), folders of them, or patterns such as `slices/*.png`. A TIFF with several
-            pages or a 3D NPY is a volume. All must be 2D or all 3D.
+            pages or a 3D NPY is a volume. All must be 2D or all 3D. Where the material differs between planes, each
+            with the planes it shows: `xy=top/*.png`, `xz,yz=side/*.png`, `xy,xz,yz=tomogram.tif` (cut across z, y, x).
         phases: names; the labels found in all images together, sorted, belong to them in this order.
         segment: rule for grey images, `otsu` or `thresholds:V1,V2,...`; None expects labels.
         region: the part to use, such as `x=0:256,z=:100` (end excluded, open ends allowed); cut out first, so
@@ -51,12 +52,12 @@ def read_micrographs(
     cut = parse_region(region) if region else {}
     if voxel_size_um is not None and not (math.isfinite(voxel_size_um) and voxel_size_um > 0):
         raise InputError(f"voxel size: must be a positive length in micrometres, not {voxel_size_um}")
-    files = find_files(paths)
+    files, planes = find_planes(paths)
     arrays: list[NDArray[np.uint8]] = []
     sources: list[Source] = []
     sizes: list[float | None] = []
-    for path in files:
-        array, source, size_um = _read_one(path, names, rule, cut, minimum)
+    for path, shown in zip(files, planes or [()] * len(files), strict=True):
+        array, source, size_um = _read_one(path, names, rule, cut, minimum, shown)
         if arrays and array.ndim != arrays[0].ndim:
             raise InputError(
                 f"{path}: holds {array.ndim}D data, while {files[0]} holds {arrays[0].ndim}D; train on images or on "
@@ -76,7 +77,42 @@ def read_micrographs(
         labels=labels,
         sources=tuple(sources),
         voxel_size_um=voxel_size_um,
+        planes=planes,
     )
+
+
+def find_planes(paths: Iterable[str | Path]) -> tuple[list[Path], tuple[tuple[int, ...], ...]]:
+    """Files behind paths, and the planes that each shows (axes across them); none where no path names planes.
+
+    Raises:
+        InputError: as `find_files`; or planes named for some paths only, one twice for a path, one for none.
+    """
+    found: dict[Path, tuple[Path, list[int]]] = {}
+    bare: list[str] = []
+    for given in paths:
+        match = re.fullmatch(r"((?:xy|xz|yz)(?:,(?:xy|xz|yz))*)=(.+)", str(given), re.DOTALL)
+        axes = [PLANES.index(name) for name in match[1].split(",")] if match else []
+        if len(set(axes)) < len(axes):
+            raise InputError(f"{given}: names a plane twice; name each once")
+        if not match:
+            bare.append(str(given))
+        for file in find_files([match[2] if match else given]):
+            found.setdefault(file.resolve(), (file, []))[1].extend(axes)
+    files = [file for file, _ in found.values()] or find_files([])
+    planes = tuple(tuple(dict.fromkeys(axes)) for _, axes in found.values())
+    if not any(planes):
+        return files, ()
+    if bare:
+        raise InputError(
+            f"{bare[0]}: no plane is named for it, while others have one; give xy=, xz= or yz= to each or to none"
+        )
+    missing = [name for axis, name in enumerate(PLANES) if not any(axis in axes for axes in planes)]
+    if missing:
+        raise InputError(
+            f"planes: no image shows {' or '.join(missing)}; give one, or say which images stand for it too, such as "
+            "--images xz,yz=PATH where these two look alike"
+        )
+    return files, planes
 
 
 def find_files(paths: Iterable[str | Path]) -> list[Path]:
@@ -145,10 +181,12 @@ def _crop(array: NDArray[Any], region: Region, path: Path) -> tuple[NDArray[Any]
 
 
 def _read_one(
-    path: Path, phases: tuple[str, ...], rule: Rule | None, region: Region, minimum: int
+    path: Path, phases: tuple[str, ...], rule: Rule | None, region: Region, minimum: int, planes: tuple[int, ...]
 ) -> tuple[NDArray[np.uint8], Source, float | None]:
     """One file as labels 0..255 (phase indices where a rule is given), its origin and its voxel size."""
     held = read_array(path)
+    if held.array.ndim == 2 and len(planes) == len(PLANES):
+        raise InputError(f"{path}: an image cannot show all three planes apart; leave out the names of the planes")
     cropped, region_text = _crop(held.array, region, path)
     if min(cropped.shape) < minimum:
         part = f" (region {region_text})" if region_text else ""
@@ -170,6 +208,7 @@ def _read_one(
         region=region_text,
         segment=rule.text if rule else "",
         thresholds=thresholds,
+        planes=",".join(PLANES[axis] for axis in planes),
     )
     return labels, source, held.voxel_size_um
 

@@ -1,6 +1,6 @@
 """Building blocks shared by the autoencoder and the denoiser.
 
-Shapes: `B` batch, `C` channels, `H W` plane, `E` embedding.
+Shapes: `B` batch, `C` channels, `H W` plane, `E` embedding, `T` tokens.
 """
 
 import torch
@@ -20,11 +20,12 @@ class ResidualBlock(nn.Module):
     The last convolution starts at zero, so a fresh block is the identity (He et al. 2016; Ho et al. 2020).
     """
 
-    def __init__(self, in_channels: int, out_channels: int, embedding: int | None = None) -> None:
+    def __init__(self, in_channels: int, out_channels: int, embedding: int | None = None, dropout: float = 0.0) -> None:
         super().__init__()
         self.norm_in = group_norm(in_channels)
         self.conv_in = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.norm_out = group_norm(out_channels)
+        self.dropout = nn.Dropout(dropout)
         self.conv_out = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         nn.init.zeros_(self.conv_out.weight)
         assert self.conv_out.bias is not None
@@ -38,7 +39,7 @@ class ResidualBlock(nn.Module):
         if self.modulation is not None:
             scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)
             h = torch.addcmul(shift, h, 1 + scale)
-        out: Tensor = self.skip(x) + self.conv_out(F.silu(h))
+        out: Tensor = self.skip(x) + self.conv_out(self.dropout(F.silu(h)))
         return out
 
 
@@ -63,4 +64,28 @@ class SelfAttention(nn.Module):
         q, k, v = qkv.transpose(-1, -2).contiguous().unbind(1)  # each [B, heads, H*W, C/heads]
         attended = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2).reshape(b, c, height, width)
         out: Tensor = x + self.out(attended)
+        return out
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of pixels to tokens (anisotropic paper; Rombach et al. 2022), zero at the start."""
+
+    def __init__(self, channels: int, token_size: int, heads: int = 4) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = group_norm(channels)
+        self.query = nn.Conv2d(channels, channels, 1)
+        self.key_value = nn.Linear(token_size, 2 * channels)
+        self.out = nn.Conv2d(channels, channels, 1)
+        nn.init.zeros_(self.out.weight)
+        assert self.out.bias is not None
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
+        """x [B, C, H, W], tokens [B, T, E] -> [B, C, H, W]."""
+        b, c, height, width = x.shape
+        query = self.query(self.norm(x)).reshape(b, self.heads, c // self.heads, height * width)
+        key, value = self.key_value(tokens).reshape(b, -1, 2, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(query.transpose(-1, -2).contiguous(), key, value)
+        out: Tensor = x + self.out(attended.transpose(-1, -2).reshape(b, c, height, width))
         return out

@@ -1,6 +1,6 @@
-"""U-Net that predicts v or epsilon from a noisy latent plane and its time.
+"""U-Net that predicts v, epsilon or x0 from a noisy plane, its time and what is known about it.
 
-Shapes: `B` batch, `C` channels, `H W` plane.
+Shapes: `B` batch, `C` channels, `H W` plane, `E` embedding, `D` descriptors.
 """
 
 import math
@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.models.blocks import ResidualBlock, SelfAttention, group_norm
+from engine.models.blocks import CrossAttention, ResidualBlock, SelfAttention, group_norm
+from engine.models.condition import NOTHING, Condition, ConditionEmbedding
 
-Prediction = Literal["v", "epsilon"]
+Prediction = Literal["v", "epsilon", "x0"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,15 @@ class DenoiserConfig:
     blocks: int = 1
     """Residual blocks per level."""
     prediction: Prediction = "v"
+    planes: bool = False
+    """Told which plane it sees."""
+    classes: int = 0
+    """Told which of so many classes it sees."""
+    descriptors: int = 0
+    """Told so many real numbers about what it sees."""
+    attends: bool = False
+    """Reads the condition by cross-attention too (anisotropic paper), not only by the time's embedding."""
+    dropout: float = 0.0
 
 
 class Denoiser(nn.Module):
@@ -39,65 +49,80 @@ class Denoiser(nn.Module):
         width, levels = config.width, config.multipliers
         embedding = 4 * width
         self.time = nn.Sequential(nn.Linear(width, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
+        self.condition = ConditionEmbedding(
+            planes=config.planes, classes=config.classes, descriptors=config.descriptors, embedding=embedding
+        )
+        reads = embedding if config.attends and self.condition.tokens else None
+
+        def stage(in_channels: int, out_channels: int, attention: bool) -> _Stage:
+            return _Stage(in_channels, out_channels, embedding, config.dropout, attention, reads if attention else None)
+
         self.stem = nn.Conv2d(config.channels, width, 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         c, skips = width, [width]
         for level, multiplier in enumerate(levels):
             for _ in range(config.blocks):
-                self.down.append(_Stage(c, width * multiplier, embedding, attention=level > 0))
+                self.down.append(stage(c, width * multiplier, level > 0))
                 c = width * multiplier
                 skips.append(c)
             if level < len(levels) - 1:
                 self.down.append(nn.Conv2d(c, c, 3, stride=2, padding=1))
                 skips.append(c)
-        self.middle = nn.ModuleList([_Stage(c, c, embedding, attention=True), _Stage(c, c, embedding, attention=False)])
+        self.middle = nn.ModuleList([stage(c, c, True), stage(c, c, False)])
         for level, multiplier in reversed(list(enumerate(levels))):
             for _ in range(config.blocks + 1):
-                self.up.append(_Stage(c + skips.pop(), width * multiplier, embedding, attention=level > 0))
+                self.up.append(stage(c + skips.pop(), width * multiplier, level > 0))
                 c = width * multiplier
             if level > 0:
                 self.up.append(nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(c, c, 3, padding=1)))
         self.head = nn.Sequential(group_norm(c), nn.SiLU(), nn.Conv2d(c, config.channels, 3, padding=1))
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor, condition: Condition = NOTHING) -> Tensor:
         """Args: x [B, C, H, W], H and W multiples of 2**(levels - 1); time [B], fractional values allowed.
 
-        Returns: the predicted v or epsilon, [B, C, H, W].
+        Returns: the predicted v, epsilon or x0, [B, C, H, W].
         """
-        x, skips, embedding = self._descend(x, time)
+        x, skips, known = self._descend(x, time, condition)
         for layer in self.up:
-            x = layer(torch.cat([x, skips.pop()], dim=1), embedding) if isinstance(layer, _Stage) else layer(x)
+            x = layer(torch.cat([x, skips.pop()], dim=1), *known) if isinstance(layer, _Stage) else layer(x)
         out: Tensor = self.head(x)
         return out
 
-    def features(self, x: Tensor, time: Tensor) -> Tensor:
+    def features(self, x: Tensor, time: Tensor, condition: Condition = NOTHING) -> Tensor:
         """What the deepest level makes of x [B, C, H, W]: [B, F, H', W'], F = width times the last multiplier."""
-        return self._descend(x, time)[0]
+        return self._descend(x, time, condition)[0]
 
-    def _descend(self, x: Tensor, time: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
-        """Down to the deepest level and through it: its output, the skips, the embedding of the time."""
-        embedding = F.silu(self.time(_sinusoids(time, self.config.width).to(self.stem.weight.dtype)))
+    def _descend(
+        self, x: Tensor, time: Tensor, condition: Condition
+    ) -> tuple[Tensor, list[Tensor], tuple[Tensor, Tensor]]:
+        """Down to the deepest level and through it: its output, the skips, the embedding and the condition's tokens."""
+        embedding = self.time(_sinusoids(time, self.config.width).to(self.stem.weight.dtype))
+        tokens = self.condition(condition, x.shape[0], embedding)
+        known = F.silu(embedding + tokens.sum(dim=1)), tokens
         x = self.stem(x)
         skips = [x]
         for layer in self.down:
-            x = layer(x, embedding) if isinstance(layer, _Stage) else layer(x)
+            x = layer(x, *known) if isinstance(layer, _Stage) else layer(x)
             skips.append(x)
         for layer in self.middle:
-            x = layer(x, embedding)
-        return x, skips, embedding
+            x = layer(x, *known)
+        return x, skips, known
 
 
 class _Stage(nn.Module):
-    """Residual block, then attention where the level has it."""
+    """Residual block, then attention to the plane itself and to the condition where the level has it."""
 
-    def __init__(self, in_channels: int, out_channels: int, embedding: int, *, attention: bool) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, embedding: int, dropout: float, attention: bool, reads: int | None
+    ) -> None:
         super().__init__()
-        self.block = ResidualBlock(in_channels, out_channels, embedding)
+        self.block = ResidualBlock(in_channels, out_channels, embedding, dropout)
         self.attention = SelfAttention(out_channels) if attention else nn.Identity()
+        self.reading = CrossAttention(out_channels, reads) if reads is not None else None
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor, tokens: Tensor) -> Tensor:
         out: Tensor = self.attention(self.block(x, embedding))
-        return out
+        return out if self.reading is None else self.reading(out, tokens)
 
 
 def _sinusoids(time: Tensor, width: int) -> Tensor:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.models.bundle import Bundle
+from engine.models.condition import Condition
 from engine.models.training import autocast
 
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -77,18 +78,27 @@ class Inference:
         self.dtype = torch.float32 if reduced else torch.bfloat16
         self._denoiser = _cast(bundle.denoiser, self.dtype)
         self._codec, self._decoder = bundle.autoencoder, _cast(bundle.autoencoder, self.dtype)
-        self._predicts_v = bundle.card.denoiser.prediction == "v"
+        self._prediction = bundle.card.denoiser.prediction
 
     @torch.no_grad()
-    def denoise(self, planes: Tensor, abar: float) -> Tensor:
-        """Clean estimate of noisy latent planes [P, C, h, w] float32 (v: Salimans & Ho 2022; epsilon: Ho et al.)."""
+    def denoise(self, planes: Tensor, abar: float, axis: int | None = None) -> Tensor:
+        """Clean estimate of noisy latent planes [P, C, h, w] float32 (v: Salimans & Ho 2022; epsilon: Ho et al.).
+
+        Args:
+            planes, abar: as `PlaneDenoiser`.
+            axis: that the planes are across; a network that was not trained with planes told apart ignores it.
+        """
         chunk = chunk_planes(self.device, *planes.shape[-2:])
         time = torch.full((chunk,), self.schedule.time_of(abar), device=planes.device)
+        plane = None if axis is None else torch.full((chunk,), axis, device=planes.device)
+        condition = Condition(plane=plane)
         predicted = in_chunks(
-            lambda part: self._denoiser(part.to(self.dtype), time).float(), planes, chunk, self.workers
+            lambda part: self._denoiser(part.to(self.dtype), time, condition).float(), planes, chunk, self.workers
         )
         a, s = math.sqrt(abar), math.sqrt(1 - abar)
-        return a * planes - s * predicted if self._predicts_v else (planes - s * predicted) / a
+        if self._prediction == "v":
+            return a * planes - s * predicted
+        return predicted if self._prediction == "x0" else (planes - s * predicted) / a
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:

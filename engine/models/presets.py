@@ -25,6 +25,8 @@ class TrainingConfig:
     denoiser_width: int = 64
     denoiser_multipliers: tuple[int, ...] = (1, 2, 3)
     denoiser_blocks: int = 1
+    condition_dropout: float = 0.1
+    """Share of the crops whose plane is not told, so that the network knows the material as a whole too."""
     ema_decay: float = 0.9995
     train_timesteps: int = 1_000
     beta_start: float = 1e-4

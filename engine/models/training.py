@@ -36,6 +36,7 @@ from engine.models.checkpoint import (
     with_prefix,
     write_atomically,
 )
+from engine.models.condition import NOTHING, Condition
 from engine.models.denoiser import Denoiser, DenoiserConfig
 from engine.models.presets import TrainingConfig
 from engine.sampling.schedules import LinearSchedule
@@ -130,7 +131,7 @@ def _train_autoencoder(
 
     def loss_of(step: int) -> Tensor:
         numbers, noise = _generators(config, "autoencoder", step)
-        target = crops.draw(config.batch, numbers).to(config.device)
+        target = crops.draw(config.batch, numbers)[0].to(config.device)
         element = int(numbers.integers(8))
         features = model.features(one_hot(target, phases))
         std, mean = torch.std_mean(features, dim=(0, 2, 3), keepdim=True)
@@ -161,7 +162,7 @@ def _train_autoencoder(
 def _fit_latents(model: Autoencoder, crops: CropSampler, phases: int, config: TrainingConfig) -> float:
     """Set the latent normalisation from sixteen batches of crops; returns the pixel accuracy on them."""
     numbers, _ = _generators(config, "autoencoder", -1)
-    targets = [crops.draw(2 * config.batch, numbers).to(config.device) for _ in range(8)]
+    targets = [crops.draw(2 * config.batch, numbers)[0].to(config.device) for _ in range(8)]
     features = torch.cat([model.features(one_hot(target, phases)) for target in targets])
     model.latent_mean.copy_(features.mean(dim=(0, 2, 3)))
     model.latent_std.copy_(features.std(dim=(0, 2, 3)))
@@ -180,6 +181,7 @@ def _train_denoiser(
             width=config.denoiser_width,
             multipliers=config.denoiser_multipliers,
             blocks=config.denoiser_blocks,
+            planes=crops.anisotropic,
         )
     ).to(config.device)
     average = copy.deepcopy(model).requires_grad_(False)
@@ -189,16 +191,21 @@ def _train_denoiser(
 
     def loss_of(step: int) -> Tensor:
         numbers, noise = _generators(config, "denoiser", step)
+        drawn, planes = crops.draw(config.batch, numbers)
         with torch.no_grad():
-            clean = autoencoder.encode(one_hot(crops.draw(config.batch, numbers).to(config.device), phases))
+            clean = autoencoder.encode(one_hot(drawn.to(config.device), phases))
         # One time in each of B equal strata: the same expectation as independent draws, less variance.
         strata = (np.arange(config.batch) + numbers.random(config.batch)) / config.batch
         time_index = torch.from_numpy((strata * config.train_timesteps).astype(np.int64)).to(config.device)
         abar = abar_of_time[time_index][:, None, None, None]
         epsilon = torch.randn(clean.shape, generator=noise).to(clean)
         noisy = abar.sqrt() * clean + (1 - abar).sqrt() * epsilon
+        condition = NOTHING
+        if crops.anisotropic:
+            dropped = torch.from_numpy(numbers.random(config.batch) < config.condition_dropout)
+            condition = Condition(plane=planes).without(dropped)
         with autocast(config.device):
-            predicted = model(noisy, time_index).float()
+            predicted = model(noisy, time_index, condition).float()
         return F.mse_loss(predicted, abar.sqrt() * epsilon - (1 - abar).sqrt() * clean)
 
     loss = _optimise(

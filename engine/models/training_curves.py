@@ -4,10 +4,6 @@ A crop is smaller than a volume, so its curves spread more than those of volumes
 show, not how far volumes may differ from each other.
 """
 
-import json
-from dataclasses import asdict
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,8 +11,6 @@ from engine.descriptors.lineal_path import lineal_path
 from engine.descriptors.two_point import directional_s2
 from engine.micrographs.crops import CropSampler
 from engine.micrographs.micrograph import Micrographs
-from engine.models.bundle import CARD, read_card
-from engine.models.checkpoint import write_atomically
 
 KEY = "training_curves"
 """Under which a card's metrics hold the curves."""
@@ -38,7 +32,8 @@ def training_curves(micrographs: Micrographs, crop: int, seed: int = 0, count: i
         seed: of the crops.
         count: how many.
     """
-    crops = CropSampler(micrographs, crop).draw(count, np.random.default_rng([seed, 5])).numpy()
+    drawn, _ = CropSampler(micrographs, crop).draw(count, np.random.default_rng([seed, 5]))
+    crops = drawn.numpy()
     lags = min(LAGS, crop)
     found: Curves = {}
     for index, phase in enumerate(micrographs.phases):
@@ -49,15 +44,6 @@ def training_curves(micrographs: Micrographs, crop: int, seed: int = 0, count: i
         found[f"s2[{phase}]"] = _band(s2.mean(axis=1))
         found[f"lineal_path[{phase}]"] = _band(lineal.mean(axis=1))
     return found
-
-
-def add_training_curves(bundle: Path, micrographs: Micrographs) -> None:
-    """Put the curves into the card of a bundle that was trained without them; its hash stays."""
-    card = read_card(bundle)
-    record = asdict(card)
-    del record["folder"]
-    record["metrics"] |= {KEY: training_curves(micrographs, card.crop, int(card.training.get("seed", 0)))}
-    write_atomically(bundle / CARD, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def _band(curves: NDArray[np.float64]) -> dict[str, list[float]]:

@@ -4,9 +4,13 @@ Whatever the distribution of the clean field, x_t = sqrt(abar) x_0 + sqrt(1 - ab
 abar S(k) + 1 - abar in mode k at every noise level (x_0 normalised, eps independent). A sampler that takes finite steps
 with an imperfect network leaves that path: long waves lose power, and the minority phase melts. During calibration a
 batch of volumes is put back on it after each step, and what that took, a shift per channel and a gain per channel and
-wave number, is kept and applied to every volume from then on. No weight is tuned, and 36 steps do the work of 250.
+wave number, is kept and applied to every volume from then on. No weight is tuned, and 16 steps do the work of 250.
 
-Shapes: `B` volumes, `C` channels, `D H W` latent space, `E` steps, `Q` bins of wave number.
+Where the axes differ, so do the gains of waves along them: a wave vector at an angle takes the mean of the three
+logarithms, weighted with the squares of its direction's components.
+
+Shapes: `B` volumes, `C` channels, `D H W` latent space, `E` steps, `Q` bins of wave number. Gains are [..., Q], or
+[..., 3, Q] where the axes differ.
 """
 
 import math
@@ -34,12 +38,14 @@ class MomentMatching:
     Args:
         power: [C, D, H, W] expected power of the clean field's Fourier modes.
         mean: [C] mean the clean field shall have; 0 for normalised latents.
+        by_axis: whether the axes differ.
     """
 
-    def __init__(self, power: Tensor, mean: Tensor) -> None:
-        shape = power.shape[1:]
+    def __init__(self, power: Tensor, mean: Tensor, *, by_axis: bool = False) -> None:
+        depth, height, width = power.shape[1:]
         self._power, self._mean = power, mean
-        self._bins = wave_number_bins((shape[0], shape[1], shape[2])).to(power.device)
+        self._bins = wave_number_bins((depth, height, width)).to(power.device)
+        self._shares = directions((depth, height, width)).to(power) if by_axis else None
         self.shifts: list[Tensor] = []
         self.log_gains: list[Tensor] = []
 
@@ -47,20 +53,26 @@ class MomentMatching:
         wanted_mean = math.sqrt(abar) * self._mean
         shift = x.mean(dim=(0, 2, 3, 4)) - wanted_mean  # [C]
         centred = x - x.mean(dim=(0, 2, 3, 4))[:, None, None, None]
-        found = _by_bin(to_modes(centred).abs().square().mean(dim=0), self._bins)
-        wanted = _by_bin(abar * self._power + 1 - abar, self._bins)
+        found = self._by_bin(to_modes(centred).abs().square().mean(dim=0))
+        wanted = self._by_bin(abar * self._power + 1 - abar)
         gain = (wanted / found.clamp(min=1e-12)).sqrt().clamp(1 / LARGEST_GAIN, LARGEST_GAIN)
         gain = torch.where(wanted > 0, gain, 1.0)  # bins that hold no mode of this shape
         self.shifts.append(shift)
         self.log_gains.append(gain.log())
-        return scale_modes(centred, gain[:, self._bins]) + wanted_mean[:, None, None, None]
+        return scale_modes(centred, _of_modes(gain.log(), self._bins, self._shares)) + wanted_mean[:, None, None, None]
+
+    def _by_bin(self, power: Tensor) -> Tensor:
+        """Sum over the modes of each bin: [C, D, H, W] -> [C, Q], or [C, 3, Q] each mode shared among the axes."""
+        if self._shares is None:
+            return _by_bin(power, self._bins)
+        return torch.stack([_by_bin(power * share, self._bins) for share in self._shares], dim=1)
 
 
 class MomentCorrection:
     """Applies what `MomentMatching` noted to volumes of any number, shape and steps.
 
     Args:
-        shift: [E, C]; log_gain: [E, C, Q]; of the calibration.
+        shift: [E, C]; log_gain: [E, C, Q] or [E, C, 3, Q]; of the calibration.
         shape: of the latent volume.
         steps: of the sampler. With other steps than the calibration's, corrections are spread accordingly.
     """
@@ -69,11 +81,27 @@ class MomentCorrection:
         self._shift, self._log_gain = shift, log_gain
         self._spread = shift.shape[0] / steps
         self._bins = wave_number_bins(shape).to(shift.device)
+        self._shares = directions(shape).to(shift) if log_gain.ndim == 4 else None
 
     def __call__(self, x: Tensor, progress: float, abar: float) -> Tensor:
-        gain = (_at(self._log_gain, progress) * self._spread).exp()[:, self._bins]  # [C, D, H, W]
+        gain = _of_modes(_at(self._log_gain, progress) * self._spread, self._bins, self._shares)
         shift = _at(self._shift, progress) * self._spread
         return scale_modes(x - shift[:, None, None, None], gain)
+
+
+def directions(shape: tuple[int, int, int]) -> Tensor:
+    """Squares of the components of each mode's direction, [3, D, H, W], float32; they sum to one."""
+    waves = torch.meshgrid(*(torch.fft.fftfreq(n, dtype=torch.float64) for n in shape), indexing="ij")
+    squares = torch.stack(waves).square()
+    length = squares.sum(dim=0)
+    return torch.where(length > 0, squares / length.clamp(min=1e-12), 1 / 3).float()
+
+
+def _of_modes(log_gain: Tensor, bins: Tensor, shares: Tensor | None) -> Tensor:
+    """Gain of every mode, [C, D, H, W], from logarithms by bin [C, Q], or [C, 3, Q] with the directions' shares."""
+    if shares is None:
+        return log_gain.exp()[:, bins]
+    return (log_gain[:, :, bins] * shares).sum(dim=1).exp()
 
 
 def wave_number_bins(shape: tuple[int, int, int]) -> Tensor:

@@ -30,9 +30,9 @@ ROLL = (3, 5, 7)  # latent pixels per step along z, y, x: odd, so that every cut
 
 
 class PlaneDenoiser(Protocol):
-    """Clean estimate of noisy planes [P, C, H, W], all at one noise level."""
+    """Clean estimate of noisy planes [P, C, H, W], all at one noise level, all across one axis."""
 
-    def __call__(self, planes: Tensor, abar: float) -> Tensor: ...
+    def __call__(self, planes: Tensor, abar: float, axis: int) -> Tensor: ...
 
 
 class VolumeDenoiser(Protocol):
@@ -59,12 +59,17 @@ class Calibration:
     """What a bundle knows about sampling in 3D."""
 
     autocovariance: Tensor
-    """[C, L] of the normalised latents, isotropic (`radial_autocovariance`)."""
+    """[C, L] of the normalised latents, or [C, 3, L] where the axes differ (`engine.sampling.spectra`)."""
     shift: Tensor
     """[E, C] and"""
     log_gain: Tensor
-    """[E, C, Q]: moment correction of each of E steps (`engine.sampling.moments`)."""
+    """[E, C, Q] or [E, C, 3, Q]: moment correction of each of E steps (`engine.sampling.moments`)."""
     numbers: SamplerNumbers = SamplerNumbers()
+
+    @property
+    def by_axis(self) -> bool:
+        """Whether the axes differ."""
+        return self.autocovariance.ndim == 3
 
     def tensors(self) -> dict[str, Tensor]:
         return {"autocovariance": self.autocovariance, "shift": self.shift, "log_gain": self.log_gain}
@@ -78,7 +83,7 @@ def mpdd(denoise: PlaneDenoiser) -> VolumeDenoiser:
     """Plane fusion as published: each plane's estimate stands as it is."""
 
     def fused(volume: Tensor, axis: int, abar: float) -> Tensor:
-        return to_volume(denoise(to_planes(volume, axis), abar), axis, volume.shape[0])
+        return to_volume(denoise(to_planes(volume, axis), abar, axis), axis, volume.shape[0])
 
     return fused
 

@@ -59,17 +59,18 @@ def stretch(volume: Tensor, axis: int, factor: int, correlation: Tensor | None =
     return first * near.reshape(shape) + second * far.reshape(shape)
 
 
-def decode_volume(latents: Tensor, codec: Codec, correlation: Tensor | None = None) -> Tensor:
+def decode_volume(latents: Tensor, codec: Codec, correlations: Tensor | None = None) -> Tensor:
     """Decode along the three axes, latents interpolated between planes, and average the probabilities.
 
     Each plane is decoded with a margin of its other side (the volume is a torus), so that no voxel stands at the border
     of a decoded image.
 
-    [B, C, d, h, w] -> [B, K, D, H, W]; `correlation` as for `stretch`.
+    [B, C, d, h, w] -> [B, K, D, H, W]; `correlations` [C], or [C, 3] where the axes differ, as for `stretch`.
     """
     out: Tensor | None = None
     for axis in range(3):
-        planes = to_planes(stretch(latents, axis, codec.factor, correlation), axis)
+        along = correlations[:, axis] if correlations is not None and correlations.ndim == 2 else correlations
+        planes = to_planes(stretch(latents, axis, codec.factor, along), axis)
         wide = codec.decode(F.pad(planes, (MARGIN,) * 4, mode="circular"))
         cut = slice(MARGIN * codec.factor, -MARGIN * codec.factor)
         decoded = to_volume(wide[..., cut, cut], axis, latents.shape[0])
@@ -89,7 +90,7 @@ def redraw_planes(
     volumes = probabilities.shape[0]
     latents = codec.encode(to_planes(probabilities, axis))
     fresh = noise((latents.shape[0] // volumes, *latents.shape[1:])).flatten(0, 1)
-    clean = denoise(math.sqrt(abar) * latents + math.sqrt(1 - abar) * fresh, abar)
+    clean = denoise(math.sqrt(abar) * latents + math.sqrt(1 - abar) * fresh, abar, axis)
     return to_volume(codec.decode(clean), axis, volumes)
 
 

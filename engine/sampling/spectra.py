@@ -5,7 +5,15 @@ S3/(S3 + s2) times the noisy mode (Wiener), while a denoiser that sees one plane
 follow from the autocovariance C(r) that 2D micrographs give. S is the unnormalised DFT of C, so
 that unit white noise has S = 1.
 
-Shapes: `C` channels, `L` lags, `D H W` space of the latent volume.
+Where the axes differ, planes show C along the axes, and between them it is taken to be ellipsoidal: with l_i the
+integral length along axis i and rho^2 = sum (r_i / l_i)^2,
+
+    C(r) = sum_i w_i C_i(rho l_i),  w_i = (r_i / l_i)^2 / rho^2,
+
+which is each measured curve on its axis, and exact wherever the material is an isotropic one that was stretched.
+
+Shapes: `C` channels, `L` lags, `D H W` space of the latent volume. An autocovariance is [C, L], or [C, 3, L] where the
+axes differ.
 """
 
 import math
@@ -24,22 +32,53 @@ def radial_autocovariance(latents: Tensor, taper: float) -> Tensor:
     Returns:
         [C, L] at distances 0, 1, ..., L-1 = ceil(taper), float32.
     """
-    _, channels, h, w = latents.shape
-    padded = torch.fft.rfft2(latents.double(), s=(2 * h, 2 * w))
-    sums = torch.fft.irfft2(padded.abs().square().mean(dim=0), s=(2 * h, 2 * w))  # [C, 2h, 2w], by lag
-    window = torch.fft.rfft2(torch.ones(h, w, dtype=torch.float64), s=(2 * h, 2 * w))
-    pairs = torch.fft.irfft2(window.abs().square(), s=(2 * h, 2 * w)).round()
-    distance = _distances((2 * h, 2 * w))
-    enough = pairs > 0.1 * h * w  # lags with few pairs are noise
+    by_lag, pairs = _by_lag(latents)
+    distance = _distances(tuple(pairs.shape))
+    enough = pairs > 0.1 * latents.shape[2] * latents.shape[3]  # lags with few pairs are noise
     rows = []
     for lag in range(math.ceil(taper) + 1):
         weight = (1 - (distance - lag).abs()).clamp(min=0) * enough * pairs
-        rows.append((sums / pairs.clamp(min=1) * weight).sum(dim=(1, 2)) / weight.sum())
-    lags = torch.arange(len(rows), dtype=torch.float64)
-    window_of_lag = torch.where(lags < taper, 0.5 * (1 + torch.cos(math.pi * lags / taper)), 0.0)
-    out: Tensor = (torch.stack(rows, dim=1) * window_of_lag).float()
-    assert out.shape[0] == channels
-    return out
+        rows.append((by_lag * weight).sum(dim=(1, 2)) / weight.sum())
+    return (torch.stack(rows, dim=1) * _taper(len(rows), taper)).float()
+
+
+def axial_autocovariance(latents: Tensor, planes: Tensor, taper: float) -> Tensor:
+    """Autocovariance of each channel along each axis, from the two kinds of planes that hold the axis.
+
+    Args:
+        latents: [M, C, h, w], zero mean over the data.
+        planes: [M] axis across which each lies; rows are the axis that comes first of the other two.
+        taper: as for `radial_autocovariance`.
+
+    Returns:
+        [C, 3, L], float32.
+    """
+    lags = math.ceil(taper) + 1
+    found: list[list[Tensor]] = [[], [], []]
+    for plane in range(3):
+        by_lag, _ = _by_lag(latents[planes == plane])
+        rows, columns = (axis for axis in range(3) if axis != plane)
+        found[rows].append(by_lag[:, :lags, 0])
+        found[columns].append(by_lag[:, 0, :lags])
+    along = torch.stack([(first + second) / 2 for first, second in found], dim=1)
+    # One variance: the estimates differ because the crops do.
+    along = along / along[:, :, :1] * along[:, :, :1].mean(dim=1, keepdim=True)
+    return (along * _taper(lags, taper)).float()
+
+
+def _by_lag(latents: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean product of the pairs of pixels at each lag, [C, 2h, 2w], and their number, [2h, 2w]; periodic order."""
+    h, w = latents.shape[-2:]
+    padded = torch.fft.rfft2(latents.double(), s=(2 * h, 2 * w))
+    sums = torch.fft.irfft2(padded.abs().square().mean(dim=0), s=(2 * h, 2 * w))
+    window = torch.fft.rfft2(torch.ones(h, w, dtype=torch.float64), s=(2 * h, 2 * w))
+    pairs = torch.fft.irfft2(window.abs().square(), s=(2 * h, 2 * w)).round()
+    return sums / pairs.clamp(min=1), pairs
+
+
+def _taper(lags: int, taper: float) -> Tensor:
+    lag = torch.arange(lags, dtype=torch.float64)
+    return torch.where(lag < taper, 0.5 * (1 + torch.cos(math.pi * lag / taper)), 0.0)
 
 
 def volume_spectrum(autocovariance: Tensor, shape: tuple[int, int, int]) -> Tensor:
@@ -50,17 +89,15 @@ def volume_spectrum(autocovariance: Tensor, shape: tuple[int, int, int]) -> Tens
     latent pixels), so that volumes differ from each other as blocks cut from the material do.
 
     Args:
-        autocovariance: [C, L] of `radial_autocovariance`.
+        autocovariance: [C, L] of `radial_autocovariance`, or [C, 3, L] of `axial_autocovariance`.
         shape: (D, H, W) in latent pixels.
 
     Returns:
         [C, D, H, W] float64, modes in the order of the FFT.
     """
-    lags = autocovariance.shape[1]
-    repeats = [math.ceil(2 * lags / n) for n in shape]
-    grid = tuple(n * repeat for n, repeat in zip(shape, repeats, strict=True))
-    distance = _distances(grid)
-    covariance = torch.stack([_interpolate(channel.double(), distance) for channel in autocovariance])
+    repeats = [math.ceil(2 * autocovariance.shape[-1] / n) for n in shape]
+    grid = [n * repeat for n, repeat in zip(shape, repeats, strict=True)]
+    covariance = _covariance(autocovariance, [torch.fft.fftfreq(n, 1 / n, dtype=torch.float64) for n in grid])
     fine = torch.fft.fftn(covariance, dim=(1, 2, 3)).real
     spectrum: Tensor = fine[:, :: repeats[0], :: repeats[1], :: repeats[2]].clone()
     spectrum[:, 0, 0, 0] = block_variance(autocovariance, shape) * math.prod(shape)
@@ -70,13 +107,29 @@ def volume_spectrum(autocovariance: Tensor, shape: tuple[int, int, int]) -> Tens
 def block_variance(autocovariance: Tensor, shape: tuple[int, int, int]) -> Tensor:
     """Variance of the mean of a block: sum over lags of C(lag) times the share of pixel pairs at that lag.
 
-    Args: autocovariance [C, L]; shape (D, H, W). Returns: [C] float64.
+    Args: autocovariance [C, L] or [C, 3, L]; shape (D, H, W). Returns: [C] float64.
     """
     lags = [torch.arange(-(n - 1), n, dtype=torch.float64) for n in shape]
     pairs = [(n - lag.abs()) / n**2 for n, lag in zip(shape, lags, strict=True)]
-    distance = (lags[0][:, None, None] ** 2 + lags[1][None, :, None] ** 2 + lags[2][None, None] ** 2).sqrt()
-    covariance = torch.stack([_interpolate(channel.double(), distance) for channel in autocovariance])
-    return torch.einsum("cdhw,d,h,w->c", covariance, *pairs)
+    return torch.einsum("cdhw,d,h,w->c", _covariance(autocovariance, lags), *pairs)
+
+
+def _covariance(autocovariance: Tensor, lags: list[Tensor]) -> Tensor:
+    """C at every lag of a grid, given by its lags along z, y, x: [C, D, H, W] float64."""
+    grid = torch.meshgrid(*lags, indexing="ij")
+    if autocovariance.ndim == 2:
+        distance = torch.stack(grid).square().sum(dim=0).sqrt()
+        return torch.stack([_interpolate(channel.double(), distance) for channel in autocovariance])
+    out = []
+    for channel in autocovariance.double():
+        length = channel.sum(dim=1) - 0.5 * channel[:, 0]  # integral by the trapezoidal rule, at least its first half
+        length = length.clamp(min=0.5)
+        parts = torch.stack([(lag / scale).square() for lag, scale in zip(grid, length, strict=True)])
+        rho = parts.sum(dim=0)
+        shares = torch.where(rho > 0, parts / rho.clamp(min=1e-12), 1 / 3)
+        values = [_interpolate(curve, rho.sqrt() * scale) for curve, scale in zip(channel, length, strict=True)]
+        out.append((shares * torch.stack(values)).sum(dim=0))
+    return torch.stack(out)
 
 
 def plane_spectrum(volume_spectrum_: Tensor, axis: int) -> Tensor:
@@ -91,7 +144,7 @@ class SpectralFilter:
     """Multiplies the Fourier modes of a clean volume estimate by H_p = [S3/(S3+s2)] / [S2/(S2+s2)] (METHOD).
 
     Args:
-        autocovariance: [C, L].
+        autocovariance: [C, L] or [C, 3, L].
         shape: (D, H, W) of the periodic latent volume.
         cap: upper limit of H; above max S3/S2 it only guards against a spectrum estimated as almost zero.
     """

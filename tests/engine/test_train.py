@@ -1,6 +1,7 @@
 """The whole way at toy size: train, save, load, generate, measure."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,11 +11,12 @@ from engine.design import check_request, design, generate, judge, measure
 from engine.errors import InputError
 from engine.guidance.targets import parse_target
 from engine.metrics import Metric
+from engine.micrographs.micrograph import Micrographs
 from engine.models.bundle import CARD, WEIGHTS, find_bundles, load_bundle, read_card
 from engine.outcomes import DesignOutcome, Outcome
 from engine.request import Request, Settings
 from engine.train import WORKSPACE, train
-from tests.engine.models.tiny import CONFIG, micrographs
+from tests.engine.models.tiny import CONFIG, level_cut, micrographs
 
 FAST = Settings(steps=2, refine_passes=1, guidance_iterations=3)
 
@@ -194,3 +196,26 @@ def read_phases():
 def test_networks_are_frozen(bundle):
     assert not any(p.requires_grad for p in (*bundle.autoencoder.parameters(), *bundle.denoiser.parameters()))
     assert not torch.is_grad_enabled() or bundle.autoencoder.training is False
+
+
+def test_a_bundle_of_planes_that_differ(tmp_path, monkeypatch):
+    """Layers across z, so thin that xy planes are one phase or the other: the axes are told apart from end to end."""
+    monkeypatch.setattr("engine.calibrate.CHANGES", ())
+    layers = np.repeat((np.arange(80) // 8 % 2)[:, None], 80, axis=1).astype(np.uint8)  # rows are z
+    specks = np.random.default_rng(0).random((80, 80)) < 0.05
+    side = micrographs().sources[0]
+    planes = Micrographs(
+        arrays=(level_cut(), layers ^ specks),
+        phases=("pore", "solid"),
+        labels=(3, 7),
+        sources=(side, side),
+        planes=((0,), (1, 2)),
+    )
+    card = train(planes, tmp_path / "layered", replace(CONFIG, calibrate=True, calibration_volumes=2))
+    assert card.denoiser.planes and card.metrics["calibration_s2_error"] >= 0
+    bundle = load_bundle(tmp_path / "layered")
+    assert bundle.calibration.autocovariance.shape == (1, 3, 14) and bundle.calibration.log_gain.ndim == 4
+    along_z, across = bundle.calibration.autocovariance[0, 0], bundle.calibration.autocovariance[0, 2]
+    assert float(along_z[2]) < -0.2 < 0.2 < float(across[2])  # two latent pixels on, the other layer
+    (found,) = generate([request(shape=(32, 48, 32))], bundle)
+    assert found.labels.shape == (32, 48, 32) and set(np.unique(found.labels)) <= {3, 7}

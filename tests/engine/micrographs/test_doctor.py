@@ -1,5 +1,6 @@
 """The doctor finds what was put into the images, and nothing in good ones."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -146,3 +147,16 @@ def test_real_images(shared_data: Path, name: str, verdicts: dict[str, Verdict])
         assert found[topic].verdict is verdict, found[topic]
     if "separator" in name:
         assert "z 17.6" in found["isotropy"].text and "x 5.3" in found["isotropy"].text
+
+
+def test_planes_that_are_told_apart(tmp_path: Path) -> None:
+    alike, stretched = field(side=256), np.repeat(field(side=256), 2, axis=0)[:256]
+    for name, image in (("xy", alike), ("other", field(side=256)), ("side", stretched)):
+        np.save(tmp_path / f"{name}.npy", image)
+    _, findings = diagnose([f"xy={tmp_path}/xy.npy", f"xz,yz={tmp_path}/side.npy"])
+    found = {each.topic: each for each in findings}["isotropy"]
+    assert found.verdict is GOOD and "planes are told apart" in found.text
+    z, y, x = (float(value) for value in re.findall(r"[zyx] ([0-9.]+)", found.text)[:3])
+    assert z > 1.5 * y and y == pytest.approx(x, rel=0.2)
+    _, findings = diagnose([f"xy={tmp_path}/xy.npy", f"xz,yz={tmp_path}/other.npy"])
+    assert "look alike" in {each.topic: each for each in findings}["isotropy"].remedy

@@ -249,3 +249,39 @@ def test_real_tomogram_and_its_training_part() -> None:
     assert found.describe() == "trains on the slices of 1 volume 200x400x256 along z, y and x"
     assert found.labels == (0, 1) and found.sources[0].shape == (200, 400, 400)
     assert found.fractions[0] == pytest.approx(0.198, abs=0.01)
+
+
+def test_planes_are_named_before_the_path(tmp_path: Path) -> None:
+    save(tmp_path / "top.png", labels(64, 80))
+    for index in range(2):
+        save(tmp_path / f"side{index}.png", labels(70, 64, seed=index))
+    found = read_micrographs([f"xy={tmp_path / 'top.png'}", f"xz,yz={tmp_path}/side*.png"], PHASES)
+    assert found.is_anisotropic and found.planes == ((0,), (1, 2), (1, 2))
+    assert [source.planes for source in found.sources] == ["xy", "xz,yz", "xz,yz"]
+    assert [(array.shape, axis, plane) for array, axis, plane in found.slicings()] == [
+        ((64, 80), -1, 0),
+        *([((70, 64), -1, 1), ((70, 64), -1, 2)] * 2),
+    ]
+    assert "planes xy, xz, yz told apart" in found.describe()
+
+
+def test_a_volume_is_cut_across_the_planes_named_for_it(tmp_path: Path) -> None:
+    save(tmp_path / "a.tif", labels(64, 66, 68))
+    found = read_micrographs([f"xy={tmp_path}/a.tif", f"xz,yz={tmp_path}/a.tif"], PHASES)
+    assert found.planes == ((0, 1, 2),) and len(found.arrays) == 1
+    assert [(axis, plane) for _, axis, plane in found.slicings()] == [(0, 0), (1, 1), (2, 2)]
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        (["xy={}", "{}"], "no plane is named for it"),
+        (["xy={}"], "no image shows xz or yz"),
+        (["xy,xy={}", "xz,yz={}"], "names a plane twice"),
+        (["xy,xz,yz={}"], "cannot show all three planes apart"),
+    ],
+)
+def test_planes_that_cannot_be_used(tmp_path: Path, given: list[str], words: str) -> None:
+    paths = [text.format(save(tmp_path / f"{index}.png", labels(64, 64))) for index, text in enumerate(given)]
+    with pytest.raises(InputError, match=words):
+        read_micrographs(paths, PHASES)

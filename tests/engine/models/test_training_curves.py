@@ -1,14 +1,12 @@
 """engine.models.training_curves against the known curves of random pixels and of the material."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from engine.micrographs.read import read_micrographs
-from engine.models.bundle import read_card
-from engine.models.training_curves import KEY, add_training_curves, training_curves
+from engine.models.training_curves import training_curves
 
 
 @pytest.fixture(scope="module")
@@ -30,16 +28,3 @@ def test_curves_of_independent_pixels(noise: Path) -> None:
     for band in curves.values():
         low, mean, high = (np.array(band[name])[:8] for name in ("low", "mean", "high"))  # further out L is 0 in most
         assert (low <= mean).all() and (mean <= high).all()
-
-
-def test_a_bundle_without_them_is_given_them(noise: Path, tmp_path: Path, berea: Path) -> None:
-    bundle = tmp_path / "bundle"
-    shutil.copytree(berea, bundle)
-    before = read_card(bundle)
-    add_training_curves(bundle, read_micrographs([noise], ("a", "b")))
-    after = read_card(bundle)
-    assert after.hash == before.hash and after.training == before.training
-    assert (
-        set(after.metrics[KEY]) >= {"s2[a]"}
-        and after.metrics.items() >= {name: value for name, value in before.metrics.items() if name != KEY}.items()
-    )

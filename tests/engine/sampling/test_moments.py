@@ -20,7 +20,7 @@ def power():
     return 0.5 * volume_spectrum(waves[None], (N, N, N)).float()
 
 
-def timid(planes, abar):
+def timid(planes, abar, axis):
     """A denoiser that shrinks everything and drifts: too little power, a wrong mean."""
     return 0.9 * planes * abar**0.5 + 0.05
 
@@ -80,3 +80,31 @@ def test_bins_are_wave_numbers_whatever_the_shape():
     small, large = wave_number_bins((16, 16, 16)), wave_number_bins((32, 16, 16))
     assert torch.equal(small[:, 0, 0], large[::2, 0, 0])
     assert int(small.max()) < BINS and int(small.min()) == 0
+
+
+def test_gains_along_the_axes_are_told_apart(monkeypatch):
+    """A denoiser that is timid in one kind of plane only: what is put back differs between the axes."""
+    monkeypatch.setattr(moments, "LARGEST_GAIN", 10.0)
+
+    def uneven(planes, abar, axis):
+        return (0.5 if axis == 0 else 0.95) * planes * abar**0.5
+
+    matching = MomentMatching(power(), torch.zeros(1), by_axis=True)
+    batch = sample(mpdd(uneven), (1, N, N, N), LEVELS, Ddim(0.5), Noise(list(range(64))), after_step=matching)
+    full = wanted() > 0
+    assert torch.allclose(by_bin(batch)[full], wanted()[full], rtol=0.1)
+    gains = torch.stack(matching.log_gains)
+    assert gains.shape == (12, 1, 3, BINS)
+    assert float((gains[:, 0, 0] - gains[:, 0, 2]).abs().max()) > 0.1
+    correction = MomentCorrection(torch.stack(matching.shifts), gains, (N, N, N), 12)
+    others = sample(mpdd(uneven), (1, N, N, N), LEVELS, Ddim(0.5), Noise(list(range(100, 164))), after_step=correction)
+    many = torch.bincount(wave_number_bins((N, N, N)).flatten(), minlength=BINS)[full] > 20
+    assert torch.allclose(by_bin(others)[full][many], wanted()[full][many], rtol=0.25)
+
+
+def test_directions_are_unit_vectors_and_equal_gains_along_all_axes_are_one_gain():
+    assert torch.allclose(moments.directions((6, 8, 10)).sum(dim=0), torch.ones(6, 8, 10))
+    gains, x = torch.randn(4, 2, BINS) * 0.1, torch.randn(2, 2, 8, 12, 16)
+    one = MomentCorrection(torch.zeros(4, 2), gains, (8, 12, 16), 4)
+    three = MomentCorrection(torch.zeros(4, 2), gains[:, :, None].expand(-1, -1, 3, -1), (8, 12, 16), 4)
+    assert torch.allclose(one(x, 0.5, 0.5), three(x, 0.5, 0.5), atol=1e-5)

@@ -31,7 +31,7 @@ def exact_plane_denoiser():
     """E[x_0 | x_t] of a plane of the field: Wiener's filter with the plane's spectrum."""
     spectrum = plane_spectrum(volume_spectrum(COVARIANCE, (N, N, N)), 0)[0, 0].float()  # [N, N]
 
-    def denoise(planes, abar):
+    def denoise(planes, abar, axis):
         gain = math.sqrt(abar) * spectrum / (abar * spectrum + 1 - abar)
         # Plane by plane: the last bits of a batched transform depend on the size of the batch.
         return torch.stack([torch.fft.ifft2(torch.fft.fft2(plane) * gain).real for plane in planes])

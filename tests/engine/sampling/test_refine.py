@@ -17,7 +17,7 @@ class BlockCodec:
         return torch.cat([first, 1 - first], dim=1)
 
 
-def keep(planes, abar):
+def keep(planes, abar, axis):
     """A denoiser that knows nothing: takes the noise for signal, rescaled."""
     return planes / abar**0.5
 

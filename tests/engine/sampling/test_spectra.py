@@ -5,6 +5,7 @@ import torch
 
 from engine.sampling.spectra import (
     SpectralFilter,
+    axial_autocovariance,
     block_variance,
     plane_spectrum,
     radial_autocovariance,
@@ -88,3 +89,46 @@ def test_autocovariance_is_recovered_from_planes():
     window = 0.5 * (1 + torch.cos(math.pi * r / 13.0))
     # Lags are binned over a ring one pixel wide, hence the tolerance at the steepest part.
     assert torch.allclose(found[:6], torch.exp(-(r**2) / (4 * s**2)) * window, atol=0.04)
+
+
+def stretched_autocovariance(lengths, lags=14):
+    r = torch.arange(lags, dtype=torch.float32)
+    return torch.stack([torch.exp(-0.5 * (r / length) ** 2) for length in lengths])[None]
+
+
+def test_axes_that_are_alike_are_the_isotropic_case():
+    one = gaussian_autocovariance(2.0)
+    for shape in ((8, 12, 16), (16, 16, 16)):
+        alike = volume_spectrum(one[:, None].expand(-1, 3, -1), shape)
+        assert torch.allclose(alike, volume_spectrum(one, shape), rtol=1e-6, atol=1e-8)
+
+
+def test_a_stretched_material_has_the_stretched_spectrum():
+    """C = exp(-(z/a)^2/2 - (y/b)^2/2 - (x/c)^2/2) is ellipsoidal: the model is exact there, at every angle."""
+    lengths, n = (1.5, 2.0, 2.5), 20
+    found = volume_spectrum(stretched_autocovariance(lengths), (n, n, n))[0]
+    k = 2 * math.pi * torch.arange(1, 4, dtype=torch.float64) / n
+    exponent = sum(
+        (wave * length).square().reshape([-1 if a == axis else 1 for a in range(3)])
+        for axis, (wave, length) in enumerate(zip((k, k, k), lengths, strict=True))
+    )
+    wanted = (2 * math.pi) ** 1.5 * math.prod(lengths) * torch.exp(-0.5 * exponent)
+    assert torch.allclose(found[1:4, 1:4, 1:4], wanted, rtol=0.06, atol=0.4)
+
+
+def test_the_autocovariance_along_each_axis_is_recovered_from_planes():
+    """Planes of smoothed noise, another width along each axis: exp(-r^2 / 4 s^2) along the axis of width s."""
+    widths, n = (1.0, 1.6, 2.2), 16
+    k = torch.fft.fftfreq(48)
+    generator, latents, planes = torch.Generator().manual_seed(0), [], []
+    for plane in range(3):
+        rows, columns = (widths[axis] for axis in range(3) if axis != plane)
+        kernel = torch.exp(-0.5 * (2 * math.pi) ** 2 * ((rows * k[:, None]) ** 2 + (columns * k[None]) ** 2))
+        fields = torch.fft.ifft2(torch.fft.fft2(torch.randn(400, 48, 48, generator=generator)) * kernel).real
+        latents.append((fields / fields.std())[:, None, :n, :n])
+        planes.append(torch.full((400,), plane))
+    found = axial_autocovariance(torch.cat(latents), torch.cat(planes), taper=13.0)[0]
+    r = torch.arange(6, dtype=torch.float32)
+    window = 0.5 * (1 + torch.cos(math.pi * r / 13.0))
+    for axis, s in enumerate(widths):
+        assert torch.allclose(found[axis, :6], torch.exp(-(r**2) / (4 * s**2)) * window, atol=0.04)
