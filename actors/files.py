@@ -36,7 +36,7 @@ def write_atomically(table: pa.Table, folder: Path, name: str) -> Path:
         _make_folder(target.parent)
         try:
             with open(temporary, "wb") as stream:
-                pq.write_table(table, stream, compression="zstd")
+                pq.write_table(table, stream, compression="zstd", write_page_checksum=True)
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(temporary, target)

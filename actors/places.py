@@ -82,10 +82,10 @@ class ObjectStore:
 
     def write(self, table: pa.Table, name: str) -> None:
         buffer = pa.BufferOutputStream()
-        pq.write_table(table, buffer, compression="zstd")
+        pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
         self._put(name, buffer.getvalue())  # encoded before the upload begins: an error in between uploads nothing
 
-    def read(self, name: str, schema: pa.Schema) -> pa.Table:
+    def read(self, name: str) -> pa.Table:
         """Read a Parquet file back; what pyarrow raises for a damaged one comes through.
 
         Raises:
@@ -95,7 +95,7 @@ class ObjectStore:
         content = self._get(name)
         if content is None:
             raise InputError(f"{self.uri}: holds no {name}; look into the study's table")
-        return pq.read_table(pa.BufferReader(content), schema=schema)
+        return pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
 
     def write_token(self) -> str:
         token = uuid.uuid4().hex

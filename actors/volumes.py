@@ -5,6 +5,7 @@ each plane of ceil(voxels / 8) bytes in C order (z, y, x), lowest bit of a byte 
 """
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -113,11 +114,12 @@ def unpack(volume: PackedVolume) -> np.ndarray:
     Raises:
         InputError: the bytes do not fit the shape, or the labels do not have the stored sha256.
     """
-    voxels = int(np.prod(volume.shape, dtype=np.int64))
+    voxels, bits = math.prod(volume.shape), volume.bits_per_voxel
     planes = np.frombuffer(volume.packed, np.uint8)
-    codes = np.zeros(voxels, np.uint8)
-    if len(planes) == volume.bits_per_voxel * -(-voxels // 8):
-        for bit, plane in enumerate(np.split(planes, volume.bits_per_voxel)):
+    # Nothing is allocated before the numbers fit the bytes that are there.
+    if min(volume.shape) >= 1 and 1 <= bits <= 8 and len(planes) == bits * -(-voxels // 8):
+        codes = np.zeros(voxels, np.uint8)
+        for bit, plane in enumerate(np.split(planes, bits)):
             codes |= np.unpackbits(plane, count=voxels, bitorder="little") << np.uint8(bit)
         if codes.max() < len(volume.labels):
             labels = np.array(volume.labels, np.uint8)[codes].reshape(volume.shape)
@@ -208,14 +210,15 @@ def read_volume(folder: Path, structure_id: str) -> StoredVolume:
     path = _file_of(folder, structure_id) if isinstance(place, Folder) else f"{place}/{name}"
     try:
         if isinstance(place, Folder):
-            table = pq.read_table(path, schema=VOLUME_SCHEMA, filters=[("structure_id", "=", structure_id)])
+            own = [("structure_id", "=", structure_id)]
+            table = pq.read_table(path, filters=own, page_checksum_verification=True)
         else:
-            table = place.read(name, VOLUME_SCHEMA)
-        # Casting also refuses a file that lacks a column: it would be all null.
-        row = table.cast(VOLUME_SCHEMA).to_pylist()[0]
+            table = place.read(name)
+        # A file that lacks a column is refused: read by the schema, the column would be all null.
+        row = table.select(VOLUME_SCHEMA.names).cast(VOLUME_SCHEMA).to_pylist()[0]
     except InputError:
         raise
-    except (pa.ArrowException, ValueError, OSError, IndexError) as error:
+    except (pa.ArrowException, ValueError, OSError, LookupError) as error:
         raise InputError(f"{path}: not a readable volume file ({error}); generate the structure again") from error
     volume = PackedVolume(
         shape=(row["shape_z"], row["shape_y"], row["shape_x"]),

@@ -59,7 +59,7 @@ def test_an_upload_that_is_cut_off_leaves_nothing_visible(s3: S3, megabytes: int
     s3.fail_complete = s3.refuse_writes = False
     store.write(table, "volumes/a.parquet")
     store.write(table, "volumes/a.parquet")  # twice is harmless
-    assert store.read("volumes/a.parquet", table.schema) == table
+    assert store.read("volumes/a.parquet") == table
 
 
 def test_a_node_that_cannot_read_the_store_is_refused_by_name(s3: S3) -> None:

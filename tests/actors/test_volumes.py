@@ -65,7 +65,7 @@ def test_packed_bits_are_laid_out_as_documented() -> None:
     assert packed.packed == bytes([*low, *high])
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "shape"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "shape", "negative", "huge", "bits"])
 def test_damage_is_detected(damage: str) -> None:
     volume = pack(random_labels(3, (8, 8, 8)))
     damaged = {
@@ -73,6 +73,9 @@ def test_damage_is_detected(damage: str) -> None:
         "cut": replace(volume, packed=volume.packed[:-1]),
         "empty": replace(volume, packed=b""),
         "shape": replace(volume, shape=(8, 8, 7)),
+        "negative": replace(volume, shape=(8, 8, -8)),
+        "huge": replace(volume, shape=(2**31 - 1,) * 3),  # refused before anything is allocated
+        "bits": replace(volume, bits_per_voxel=0, packed=b""),
     }[damage]
     with pytest.raises(InputError, match="damaged"):
         unpack(damaged)
@@ -122,9 +125,25 @@ def test_a_damaged_or_missing_file_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(InputError, match=r"a\.parquet: not a readable volume file"):
         read_volume(tmp_path, "a")
-    pq.write_table(table.drop_columns(["packed"]), path)
-    with pytest.raises(InputError, match=r"a\.parquet"):
-        read_volume(tmp_path, "a")
+    for column in ("packed", "voxel_size_um"):
+        pq.write_table(table.drop_columns([column]), path)
+        with pytest.raises(InputError, match=r"a\.parquet"):
+            read_volume(tmp_path, "a")
+
+
+def test_a_damaged_number_is_seen_as_a_damaged_voxel_is(tmp_path: Path) -> None:
+    """The sha256 is of the voxels; the pages have checksums of their own."""
+    VolumeWriter(tmp_path).write("a", random_labels(2, (4, 4, 4)), 2.75, {})
+    path = tmp_path / "volumes" / "a.parquet"
+    content = path.read_bytes()
+    refused = 0
+    for place in (i for i in range(len(content)) if content[i : i + 2] == b"\x06@"):  # the last bytes of 2.75
+        path.write_bytes(content[:place] + b"\x07" + content[place + 1 :])
+        try:
+            assert read_volume(tmp_path, "a").voxel_size_um == 2.75  # a copy among the statistics
+        except InputError:
+            refused += 1
+    assert refused
 
 
 @pytest.mark.parametrize("name", ["../a", "a/b", ".a", "", "a b", "-a", "é"])
