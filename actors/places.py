@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -15,6 +15,9 @@ import pyarrow.parquet as pq
 
 from actors.files import TOKEN, check_token, clear_leftovers, node_refusal, write_atomically, write_token
 from engine.errors import InputError, WorkError
+
+if TYPE_CHECKING:
+    from pyarrow.dataset import Dataset
 
 VOLUMES = "volumes"
 SCHEMES = ("s3", "gs")
@@ -96,6 +99,26 @@ class ObjectStore:
         if content is None:
             raise InputError(f"{self.uri}: holds no {name}; look into the study's table")
         return pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
+
+    def dataset(self, folder: str, schema: pa.Schema) -> "Dataset":
+        """The Parquet files of a folder such as `curves` as one table, of which is read what is asked for.
+
+        Raises:
+            WorkError: the store does not answer.
+        """
+        from pyarrow import dataset, fs
+
+        try:
+            system, path = self._opened
+            there = system.get_file_info(fs.FileSelector(f"{path}/{folder}", allow_not_found=True))
+        except (OSError, pa.ArrowException) as error:
+            raise WorkError(f"{self.uri}: {folder} could not be listed ({_first_line(error)})") from error
+        files = sorted(each.path for each in there if each.is_file and each.extension == "parquet")
+        if not files:
+            return dataset.dataset(schema.empty_table())
+        checked = dataset.ParquetFragmentScanOptions(page_checksum_verification=True)
+        reader = dataset.ParquetFileFormat(default_fragment_scan_options=checked)
+        return dataset.dataset(files, schema=schema, format=reader, filesystem=system)
 
     def write_token(self) -> str:
         token = uuid.uuid4().hex

@@ -12,6 +12,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from actors.places import ObjectStore, place_of
 from actors.volumes import CURVE_SCHEMA, CURVES, VOLUME_SCHEMA, VOLUMES
 from engine.errors import InputError
 from engine.metrics import parse_metric
@@ -63,7 +64,7 @@ def query(out: Path, sql: str) -> pa.Table:
 
 def _run(out: Path, sql: str) -> pa.Table:
     with duckdb.connect(":memory:") as connection:
-        _make_views(connection, out)
+        _make_views(connection, out, sql)
         _lock_down(connection, out)
         statements = connection.extract_statements(sql)
         if len(statements) != 1:
@@ -156,8 +157,8 @@ def check_results(out: Path) -> None:
         raise InputError(f"{out}: holds no results; {remedy}")
 
 
-def _make_views(connection: duckdb.DuckDBPyConnection, out: Path) -> None:
-    """Structures and trials are small and read here; curves and volumes stay on disk and are read as needed."""
+def _make_views(connection: duckdb.DuckDBPyConnection, out: Path, sql: str) -> None:
+    """Structures and trials are small and read here; curves and volumes stay where they are and are read as needed."""
     tables = {"structures": _structures(out), "trials": trials_table(out)}
     for name, empty in ((CURVES, CURVE_SCHEMA), (VOLUMES, VOLUME_SCHEMA)):
         found = parts(out, name)
@@ -167,6 +168,11 @@ def _make_views(connection: duckdb.DuckDBPyConnection, out: Path) -> None:
             tables[name] = empty.empty_table()
     for name, table in tables.items():
         connection.register(name, table)
+    place = place_of(out)
+    if isinstance(place, ObjectStore):
+        for name in tables.keys() & {CURVES, VOLUMES}:
+            if re.search(rf"\b{name}\b", sql, re.IGNORECASE):  # else the store is not even listed
+                connection.register(name, place.dataset(name, tables[name].schema))
 
 
 def _make_view(connection: duckdb.DuckDBPyConnection, name: str, found: list[Part]) -> None:

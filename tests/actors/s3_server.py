@@ -1,4 +1,4 @@
-"""As much of the S3 protocol as pyarrow speaks: whole and multipart uploads, HEAD, GET with ranges; all in memory.
+"""As much of the S3 protocol as pyarrow speaks, in memory: whole and multipart uploads, HEAD, ranges, listings.
 
 moto would be the library for it; its dependency botocore asks for an older python-dateutil than the pinned one.
 """
@@ -23,6 +23,8 @@ class S3:
     objects: dict[str, bytes] = field(default_factory=dict)
     """By key; an object is here once its upload is complete."""
     uploads: dict[str, dict[int, bytes]] = field(default_factory=dict)
+    listed: list[str] = field(default_factory=list)
+    """Every key that a listing has named."""
     refuse_writes: bool = False
     fail_complete: bool = False
 
@@ -81,11 +83,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self) -> None:
-        bucket, key, _ = self._where()
+        bucket, key, query = self._where()
         if bucket != BUCKET:
             return self._refuse(404, "NoSuchBucket")
         if not key:
-            return self._answer(200, b"<ListBucketResult><KeyCount>0</KeyCount></ListBucketResult>")
+            return self._answer(200, self._listing(query))
         if key not in self.s3.objects:
             return self._refuse(404, "NoSuchKey")
         content = self.s3.objects[key]
@@ -97,6 +99,23 @@ class _Handler(BaseHTTPRequestHandler):
         part = content[first : int(found[2]) + 1 if found[2] else None]
         where = f"bytes {first}-{first + len(part) - 1}/{len(content)}"
         return self._answer(206, part, Content_Range=where, **stamp)
+
+    def _listing(self, query: dict[str, list[str]]) -> bytes:
+        """Objects right below a prefix, and the folders there."""
+        prefix, delimiter = query.get("prefix", [""])[0], query.get("delimiter", [""])[0]
+        found, folders = "", set()
+        for key, content in sorted(self.s3.objects.items()):
+            head, cut, _ = key.removeprefix(prefix).partition(delimiter or "\0")
+            if not key.startswith(prefix):
+                continue
+            if cut:
+                folders.add(prefix + head + cut)
+                continue
+            stamp = "<LastModified>2024-01-01T00:00:00.000Z</LastModified>"
+            found += f"<Contents><Key>{key}</Key>{stamp}<Size>{len(content)}</Size></Contents>"
+            self.s3.listed.append(key)
+        found += "".join(f"<CommonPrefixes><Prefix>{each}</Prefix></CommonPrefixes>" for each in sorted(folders))
+        return f"<ListBucketResult><IsTruncated>false</IsTruncated>{found}</ListBucketResult>".encode()
 
     def do_PUT(self) -> None:
         bucket, key, query = self._where()

@@ -5,12 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from actors.places import ObjectStore, settle
 from actors.volumes import CURVES, VOLUMES, VolumeWriter
-from engine.errors import InputError
+from engine.errors import InputError, WorkError
+from studies import open as open_results
 from studies.folder import JOURNAL
 from studies.loop import run_study
 from studies.query import best_rows, query, schema
 from studies.table import append_rows
+from tests.actors.s3_server import s3_server
 from tests.studies.fakes import PHASES, FakePool, study
 
 
@@ -35,6 +38,37 @@ def test_the_four_views_join(folder: Path) -> None:
     )
     assert table.num_rows == 12
     assert set(table["shape_z"].to_pylist()) == {4} and set(table["curve"].to_pylist()) == {"s2"}
+
+
+def test_curves_and_volumes_in_an_object_store_are_queried_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    with s3_server() as s3:
+        store, pool = ObjectStore(s3.uri("studies/one")), FakePool()
+        run_study(study(trials=2, sampler="qmc"), tmp_path, pool)
+        settle(tmp_path, store)
+        empty = query(tmp_path, "SELECT (SELECT count(*) FROM volumes) + (SELECT count(*) FROM curves) AS n")
+        assert empty.to_pylist() == [{"n": 0}]
+        writer, labels = VolumeWriter(store), np.ones((4, 4, 4), np.uint8)
+        for request in pool.submitted:
+            writer.write(request.structure_id, labels, 2.5, {"s2[pore]": np.ones(3, np.float32)})
+        assert query(tmp_path, "SELECT * FROM structures JOIN trials USING (trial)").num_rows == 4
+        assert s3.listed == []
+        found = query(
+            tmp_path,
+            """SELECT structure_id, v.voxel_size_um, c.curve, len(c.value) AS lags FROM structures s
+            JOIN volumes v USING (structure_id) JOIN curves c USING (structure_id)""",
+        )
+        assert [list(row.values())[1:] for row in found.to_pylist()] == [[2.5, "s2", 3]] * 4
+        frame = open_results(tmp_path).volumes("arrow")
+        assert set(frame["structure_id"].to_pylist()) == {request.structure_id for request in pool.submitted}
+        assert "packed" not in frame.column_names
+        with pytest.raises(InputError, match="only SELECT"):
+            query(tmp_path, "COPY volumes TO 'x.parquet'")
+    with pytest.raises(WorkError, match="could not be listed"):
+        query(tmp_path, "SELECT * FROM volumes")
 
 
 def test_a_folder_of_single_commands_is_queried_too(tmp_path: Path) -> None:
