@@ -51,7 +51,8 @@ def phase(title: str, total: int, *, unit: str = "") -> Iterator[Bar]:
     try:
         yield plain
     except BaseException:
-        say(f"{title}: stopped at {plain.done} of {plain.total} after {duration(time.monotonic() - started)}")
+        where = f" at {plain.done} of {plain.total}" if plain.total else ""
+        say(f"{title}: stopped{where} after {duration(time.monotonic() - started)}")
         raise
     end = f"stopped at {plain.done} of {plain.total} after" if plain.done < plain.total else "done in"
     note = f" ({plain.note})" if plain.note else ""

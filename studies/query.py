@@ -5,6 +5,8 @@ COPY could overwrite a study's own files); and the engine may read below the fol
 """
 
 import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +44,13 @@ _MEANINGS: dict[str, tuple[str, str]] = {
 VIEWS = ("structures", "curves", "volumes", "trials")
 
 
-def query(out: Path, sql: str) -> pa.Table:
-    """Run one SELECT over the folder of a sweep, reconstruct or design.
+def query(out: Path, sql: str, on_progress: Callable[[float], None] = lambda percent: None) -> pa.Table:
+    """Run one SELECT over the folder of a sweep, reconstruct or design. An interrupt ends it at once.
+
+    Args:
+        out: the folder.
+        sql: the statement.
+        on_progress: called several times a second with the percentage done as DuckDB sees it, -1 where it does not.
 
     Raises:
         InputError: the folder holds no results; the statement is no SELECT or cannot be run (with what is wrong and,
@@ -52,17 +59,17 @@ def query(out: Path, sql: str) -> pa.Table:
     check_results(out)
     for last_try in (False, True):
         try:
-            table = _run(out, sql)
+            table = _run(out, sql, on_progress)
             break
         except duckdb.IOException as error:  # a compaction may have removed a file that it has replaced
             if last_try:
-                raise InputError(f"query: {_one_line(error)}") from None
+                raise _refusal(error) from None
         except duckdb.Error as error:
-            raise InputError(f"query: {_one_line(error)}") from None
+            raise _refusal(error) from None
     return table.rename_columns(_distinct(table.column_names))
 
 
-def _run(out: Path, sql: str) -> pa.Table:
+def _run(out: Path, sql: str, on_progress: Callable[[float], None]) -> pa.Table:
     with duckdb.connect(":memory:") as connection:
         _make_views(connection, out, sql)
         _lock_down(connection, out)
@@ -71,7 +78,16 @@ def _run(out: Path, sql: str) -> pa.Table:
             raise InputError(f"query: give one SELECT, not {len(statements)} statements")
         if statements[0].type is not duckdb.StatementType.SELECT:
             raise InputError("query: only SELECT is allowed here; results are never changed by a query")
-        return connection.sql(sql).to_arrow_table()
+        # In a thread of its own: DuckDB looks for Ctrl-C too rarely, and only in some of its operators.
+        with ThreadPoolExecutor(1) as thread:
+            running = thread.submit(lambda: connection.sql(sql).to_arrow_table())
+            try:
+                while not wait([running], timeout=0.2).done:
+                    on_progress(connection.query_progress())
+            except BaseException:
+                connection.interrupt()
+                raise
+            return running.result()
 
 
 def schema(out: Path) -> list[tuple[str, str, str, str, str]]:
@@ -206,10 +222,21 @@ def _lock_down(connection: duckdb.DuckDBPyConnection, out: Path) -> None:
     """The order matters: nothing can be set after the last line, no directory after the one before."""
     folder = str(out.resolve()).replace("'", "''")
     connection.execute(f"SET allowed_directories = ['{folder}']")
+    connection.execute("SET enable_progress_bar = true")  # measured for `query_progress`,
+    connection.execute("SET enable_progress_bar_print = false")  # never printed: DuckDB would print it to stdout
     connection.execute("SET temp_directory = ''")  # else a large sort spills into the current folder
     connection.execute("SET python_enable_replacements = false")  # a name is a view, never a Python variable
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
+
+
+def _refusal(error: duckdb.Error) -> InputError:
+    """What went wrong; where it is a file of the folder, which one and what to do."""
+    text = _one_line(error)
+    file = re.search(r"'([^']+\.parquet)'", text)
+    if file is not None and isinstance(error, duckdb.InvalidInputException | duckdb.IOException):
+        return InputError(f"{file[1]}: cannot be read as a table ({text}); restore it or move it away")
+    return InputError(f"query: {text}")
 
 
 def _one_line(error: duckdb.Error) -> str:

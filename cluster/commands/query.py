@@ -1,14 +1,20 @@
 """`mesoforge query`: SQL over a folder of results."""
 
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cluster.terminal import table
+from cluster.terminal import Bar, duration, kept_on_interrupt, phase, table
 from engine.errors import InputError
 from engine.metrics import nearest
+
+LONG_S = 2.0
+"""After which a query shows a bar."""
 
 
 def query(
@@ -40,8 +46,28 @@ def query(
         return
     if format == "parquet" and sys.stdout.isatty():
         raise InputError("--format parquet: is binary; send it to a file: mesoforge query ... > result.parquet")
-    written = format_table(run_query(folder, sql), format)
+    with kept_on_interrupt("the folder is as it was"), _long() as on_progress:
+        found = run_query(folder, sql, on_progress)
+    written = format_table(found, format)
     if format == "parquet":
         sys.stdout.buffer.write(written)
     else:
         sys.stdout.write(written.decode())
+
+
+@contextmanager
+def _long() -> Iterator[Callable[[float], None]]:
+    """A bar for queries that take a while, on a terminal."""
+    started = time.monotonic()
+    with ExitStack() as stack:
+        bars: list[Bar] = []
+
+        def on_progress(percent: float) -> None:
+            spent = time.monotonic() - started
+            if spent < LONG_S or percent <= 0 or not sys.stderr.isatty():
+                return
+            if not bars:
+                bars.append(stack.enter_context(phase("query", 100, unit="%")))
+            bars[0].update(int(percent), f"about {duration(spent * (100 / percent - 1))} left")
+
+        yield on_progress

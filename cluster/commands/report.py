@@ -43,6 +43,8 @@ def report(
     path = out if out is not None else folder / REPORT_FILE
     if path.is_dir():
         raise InputError(f"--out {path}: is a folder; name a file, such as {path / REPORT_FILE}")
+    if path.exists() and not path.is_file():  # a device or a pipe would be replaced by the page
+        raise InputError(f"--out {path}: is no ordinary file; name one, such as {REPORT_FILE}")
     if not path.parent.is_dir():
         raise InputError(f"--out {path}: the folder {path.parent} does not exist; make it first")
     try:

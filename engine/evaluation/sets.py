@@ -102,9 +102,10 @@ def read_sets(
     sets = [_blocks(arrays, labels, names, side, flat) for arrays in read.values()]
     for name, found in zip(named, sets, strict=True):
         if len(found) < 2 and name != "--train":
+            files = ", ".join(map(str, named[name]))
             raise InputError(
-                f"{name}: holds {len(found)} block of {side} voxels a side; a spread needs at least 2: give more or "
-                "larger files, or a smaller --block"
+                f"{name} ({files}): holds {len(found)} block of {side} voxels a side; a spread needs at least 2: give "
+                "more or larger files, or a smaller --block"
             )
     return sets[0], sets[1], sets[2] if training else None
 

@@ -35,7 +35,7 @@ def known_format(name: str) -> str:
         InputError: listing the formats there are.
     """
     if name not in FORMATS:
-        raise InputError(f"format '{name}': cannot be written{nearest(name, FORMATS)}; formats: {', '.join(FORMATS)}")
+        raise InputError(f"format '{name}': cannot be written{nearest(name, FORMATS)}")
     return name
 
 
@@ -48,7 +48,7 @@ def known_surface(name: str) -> SurfaceKind:
     for kind in SURFACES:
         if kind == name:
             return kind
-    raise InputError(f"surface '{name}': there is no such kind{nearest(name, SURFACES)}; kinds: {', '.join(SURFACES)}")
+    raise InputError(f"surface '{name}': there is no such kind{nearest(name, SURFACES)}")
 
 
 def export_paths(folder: Path, name: str, format: str, phases: Collection[str]) -> list[Path]:

@@ -60,9 +60,7 @@ def write_volume(
 def _known_format(name: str) -> str:
     """The name itself if it is a format of this module."""
     if name not in FORMATS:
-        raise InputError(
-            f"format '{name}': cannot be written{nearest(name, list(FORMATS))}; formats: {', '.join(FORMATS)}"
-        )
+        raise InputError(f"format '{name}': cannot be written{nearest(name, list(FORMATS))}")
     return name
 
 

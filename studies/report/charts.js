@@ -113,19 +113,24 @@ function drawMap() {
   if (first) wire(chart);
 }
 
-/** Spearman's rank correlation, ties averaged. */
+/** Ranks of some rows by a column, ties averaged; of all rows they are kept, as every pair of columns needs them. */
+const RANKS = new WeakMap();
+function ranks(values, rows) {
+  if (rows.length === COUNT && RANKS.has(values)) return RANKS.get(values);
+  const order = Int32Array.from(rows).sort((i, j) => values[i] - values[j]), rank = new Float64Array(COUNT);
+  for (let i = 0; i < order.length; ) { let j = i; while (j < order.length && values[order[j]] === values[order[i]]) j++; for (let k = i; k < j; k++) rank[order[k]] = (i + j - 1) / 2; i = j; }
+  if (rows.length === COUNT) RANKS.set(values, rank);
+  return rank;
+}
+
+/** Spearman's rank correlation. */
 function rankCorrelation(a, b) {
   const rows = [];
   for (let row = 0; row < COUNT; row++) if (!Number.isNaN(a[row]) && !Number.isNaN(b[row])) rows.push(row);
   if (rows.length < 3) return NaN;
-  const ranks = (values) => {
-    const order = [...rows].sort((i, j) => values[i] - values[j]), rank = new Map();
-    for (let i = 0; i < order.length; ) { let j = i; while (j < order.length && values[order[j]] === values[order[i]]) j++; for (let k = i; k < j; k++) rank.set(order[k], (i + j - 1) / 2); i = j; }
-    return rows.map((row) => rank.get(row));
-  };
-  const [p, q] = [ranks(a), ranks(b)], mean = (rows.length - 1) / 2;
+  const [p, q] = [ranks(a, rows), ranks(b, rows)], mean = (rows.length - 1) / 2;
   let [pq, pp, qq] = [0, 0, 0];
-  p.forEach((_, i) => { pq += (p[i] - mean) * (q[i] - mean); pp += (p[i] - mean) ** 2; qq += (q[i] - mean) ** 2; });
+  for (const row of rows) { pq += (p[row] - mean) * (q[row] - mean); pp += (p[row] - mean) ** 2; qq += (q[row] - mean) ** 2; }
   return pq / Math.sqrt(pp * qq);
 }
 

@@ -1,5 +1,7 @@
 """studies.query: SQL over results, and what SQL must not do."""
 
+import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -207,3 +209,31 @@ def test_best_rows_of_a_study_without_structures_are_none(tmp_path: Path) -> Non
     (tmp_path / "study.yaml").write_text(study().text())
     table = best_rows(tmp_path, 3)
     assert table.num_rows == 0 and table.column_names == ["structure_id", "trial", "sample", "status"]
+
+
+@pytest.mark.parametrize("name", [CURVES, VOLUMES])
+def test_a_damaged_file_is_named_with_a_remedy(folder: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    victim = sorted((tmp_path / "copy" / name).glob("*.parquet"))[0]
+    victim.write_bytes(b"PAR1 not whole")
+    with pytest.raises(InputError, match=f"{victim.name}: cannot be read as a table .*; restore it or move it away"):
+        query(tmp_path / "copy", f"SELECT count(*) FROM {name}")
+    victim.unlink()
+    assert query(tmp_path / "copy", f"SELECT count(*) AS n FROM {name}")["n"].to_pylist() == [11]
+
+
+def test_a_long_query_tells_progress_and_is_interrupted_at_once(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[float] = []
+
+    def interrupt(percent: float) -> None:
+        seen.append(percent)
+        if percent > 0:
+            raise KeyboardInterrupt
+
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        query(folder, "SELECT count(*) FROM range(100000000000) a WHERE hash(a.range) = 5", interrupt)
+    assert 0 < seen[-1] < 100 and time.monotonic() - started < 60
+    assert capfd.readouterr().out == "", "DuckDB's own bar would go to stdout"

@@ -36,6 +36,7 @@ def test_a_file_of_ones_own(call: Call, results: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        (["results", "--out", "/dev/null"], ["/dev/null", "no ordinary file"]),
         (["nowhere"], ["nowhere", "no such folder"]),
         ([".."], ["holds no results"]),
         (["results", "--volumes", "-1"], ["--volumes -1"]),

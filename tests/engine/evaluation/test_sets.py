@@ -55,7 +55,7 @@ def test_dense_slices_know_their_block():
     [
         ("none", "images", {}, "no such file"),
         ("three.npy", "images", {}, r"three.npy \(16x32\): label 9 is not in --against"),
-        ("images", "one.npy", {}, "--against: holds 1 block of 16"),
+        ("images", "one.npy", {}, "one.npy.*: holds 1 block of 16"),
         ("images", "images", {"block": 17}, "must lie within 8 .. 16"),
         ("images", "images", {"block": 2}, "must lie within 8 .. 16"),
         ("images", "images", {"phases": ["a"]}, "2 labels .* 1 phases named"),

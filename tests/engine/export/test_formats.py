@@ -102,7 +102,7 @@ def test_inp_of_one_phase_leaves_no_node_without_an_element(tmp_path: Path, labe
 def test_refusals(tmp_path: Path, labels: np.ndarray) -> None:
     with pytest.raises(InputError, match="did you mean 'stl'"):
         known_format("stll")
-    with pytest.raises(InputError, match="kinds: smooth, voxel"):
+    with pytest.raises(InputError, match="valid: smooth, voxel"):
         known_surface("round")
     for format in ("stl", "inp"):
         with pytest.raises(InputError, match="'clay': label 3 has no voxel"):
