@@ -57,7 +57,8 @@ def write_inp(
         _ids(stream, element[labels == label])
     for axis, letter in enumerate("ZYX"):
         for end, place in (("MIN", 0), ("MAX", labels.shape[axis])):
-            there = node.take(place, axis)[lattice.take(place, axis)]
+            face = (slice(None),) * axis + (place,)
+            there = node[face][lattice[face]]
             if len(there):
                 line(f"*NSET, NSET={letter}_{end}")
                 _ids(stream, there)
