@@ -28,6 +28,7 @@ from engine.properties.hexahedra import Solid, corner_forces, element_stiffness,
 from engine.properties.krylov import conjugate_gradients
 from engine.properties.memory import check_memory
 from engine.properties.stiffness import check_stiffness
+from engine.properties.voids import LooseVoxels, loose_voxels
 
 DELAY = 2
 """Steps over which the fall of the energy estimates its error."""
@@ -71,7 +72,7 @@ class Homogenized:
 
     @torch.no_grad()
     def stiffness_gradient(self, weights: Tensor) -> Tensor:
-        """Derivative of sum_ij weights_ij C_ij by the phase indicators.
+        """Derivative of sum_ij weights_ij C_ij by the phase indicators; in voids the one-sided one (`voids`).
 
         Args:
             weights: [B, 6, 6], the derivative of a number by the effective stiffness (symmetric part counts).
@@ -82,13 +83,18 @@ class Homogenized:
         for member, solid in enumerate(self.solids):
             values, vectors = torch.linalg.eigh(0.5 * (weights[member] + weights[member].T).double())
             size = values.abs().max()
-            total = torch.zeros_like(solid.weights)
+            total, loose = torch.zeros_like(solid.weights), self._loose(member)
+            settled = total.new_zeros(len(self.mixing), len(loose.voxels))
             for value, vector in zip(values.tolist(), vectors.T.to(total), strict=True):
                 if abs(value) <= 1e-14 * size:
                     continue
                 v, strain = self._combined(member, vector)
                 total += value * solid.energy_density(v, v, torch.stack([strain, strain]))
-            out.append(self._by_phase(total))
+                at = loose.corners(v, strain)
+                settled += value * loose.work(at, at)
+            gradient = self._by_phase(total)
+            gradient.flatten(2)[0, :, loose.voxels] = settled / solid.shape.numel()
+            out.append(gradient)
         return torch.cat(out)
 
     @torch.no_grad()
@@ -106,14 +112,22 @@ class Homogenized:
             free, free_strain = self._combined(member, self.expansion[member].to(solid.weights))
             moved = -(free + self.displacements[member, 6:])
             total = solid.energy_density(v, moved, torch.stack([strain, -free_strain]))
-            own = solid.projected(v, strain, self.thermal) / solid.shape.numel()
-            out.append(self._by_phase(total) + own)
+            gradient = self._by_phase(total) + solid.projected(v, strain, self.thermal) / solid.shape.numel()
+            loose = self._loose(member)
+            settled = loose.work(loose.corners(v, strain), loose.corners(moved, -free_strain), self.thermal)
+            gradient.flatten(2)[0, :, loose.voxels] = settled / solid.shape.numel()
+            out.append(gradient)
         return torch.cat(out)
 
     def _combined(self, member: int, strain: Tensor) -> tuple[Tensor, Tensor]:
         """Fluctuation [1, 3, D, H, W] and uniform strain [1, 6] under a mean strain [6]."""
         v = torch.einsum("l,lcdhw->cdhw", strain, self.displacements[member, :6])
         return v.unsqueeze(0), strain.unsqueeze(0)
+
+    def _loose(self, member: int) -> LooseVoxels:
+        solid = self.solids[member]
+        elements = torch.einsum("kr,rab->kab", self.mixing, solid.elements.to(self.mixing))
+        return loose_voxels((solid.weights[0] == 0).all(0), elements)
 
     def _by_phase(self, by_basis: Tensor) -> Tensor:
         voxels = by_basis.shape[-3:].numel()

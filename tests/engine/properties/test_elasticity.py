@@ -1,5 +1,7 @@
 """Voigt order xx, yy, zz, yz, xz, xy; x, y, z are array axes 2, 1, 0."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -191,24 +193,75 @@ def test_the_basis_has_no_more_materials_than_it_needs() -> None:
 # ---- gradient ----
 
 
-@pytest.mark.parametrize("other", [SOFT, VOID], ids=["soft", "void"])
-def test_stiffness_gradient_agrees_with_finite_differences(other: torch.Tensor) -> None:
-    """Of Young's modulus along x, in single voxels on both sides of interfaces and within the phases, one-sided."""
-    phase = structures.level_cut((4, 4, 4), 0.6, 0.6, seed=4)
-    stiffness, indicators = torch.stack([other, FIBRE]), two_phases(phase)
-    result = homogenize(indicators, stiffness, tolerance=TIGHT)
-    strain = uniaxial_strain(result.stiffness[0], 0)
-    gradient = result.stiffness_gradient(torch.outer(strain, strain)[None])
-    for voxel in np.random.default_rng(0).permutation(np.argwhere(phase >= 0))[:10]:
-        inside = phase[tuple(voxel)]
+Numbers = Callable[[Homogenized], list[float]]
+
+
+def check_one_by_one(
+    numbers: Numbers,
+    gradients: list[torch.Tensor],
+    indicators: torch.Tensor,
+    stiffness: torch.Tensor,
+    expansion: torch.Tensor | None,
+    voxels: np.ndarray,
+) -> None:
+    """Finite differences of a hard two-phase cell, where single voxels turn into the other phase."""
+    step = 1e-4
+    for voxel in voxels:
+        change = 1 - 2 * indicators[(0, slice(None), *voxel)]
         values = []
-        for step in (0, 1e-4, 2e-4):
+        for multiple in (0, 1, 2):
             moved = indicators.clone()
-            moved[(0, slice(None), *voxel)] += step * torch.tensor([1.0, -1.0]).double() * (1 if inside else -1)
-            values.append(youngs_modulus(homogenize(moved, stiffness, tolerance=TIGHT).stiffness[0], 0))
-        difference = (-3 * values[0] + 4 * values[1] - values[2]) / 2e-4
-        expected = (gradient[(0, 0, *voxel)] - gradient[(0, 1, *voxel)]).item() * (1 if inside else -1)
-        assert expected == pytest.approx(difference, rel=1e-3, abs=1e-6)
+            moved[(0, slice(None), *voxel)] += multiple * step * change
+            # tight: a voxel that hardly carries is the last to come right
+            values.append(numbers(homogenize(moved, stiffness, expansion, tolerance=1e-14)))
+        for gradient, start, near, far in zip(gradients, *values, strict=True):
+            difference = (-3 * start + 4 * near - far) / (2 * step)
+            found = float((gradient[(0, slice(None), *voxel)] * change).sum())
+            assert found == pytest.approx(difference, rel=1e-3, abs=1e-5)
+
+
+BOX = np.ones((5, 4, 4), np.uint8)
+BOX[1:4, :3, :3] = 0  # a hole with corners that no solid touches; one voxel of it has no other
+HARD = {"random": structures.level_cut((4, 4, 4), 0.6, 0.6, seed=4), "box": BOX}
+
+
+@pytest.mark.parametrize("other", [SOFT, VOID], ids=["soft", "void"])
+@pytest.mark.parametrize("name", HARD)
+def test_gradients_of_hard_phases_agree_with_finite_differences(other: torch.Tensor, name: str) -> None:
+    """Of Young's modulus and of the expansion along x, on both sides of interfaces and within the phases."""
+    phase, stiffness = HARD[name], torch.stack([other, FIBRE])
+    expansion = thermal(4.0, 1.0)
+    expansion[1, 1] = 3.0  # anisotropic, else a porous solid would expand as it is whatever its pores
+    indicators = two_phases(phase)
+    result = homogenize(indicators, stiffness, expansion, tolerance=TIGHT)
+    strain = uniaxial_strain(result.stiffness[0], 0)
+    gradients = [
+        result.stiffness_gradient(torch.outer(strain, strain)[None]),
+        result.expansion_gradient(torch.eye(6).double()[:1]),
+    ]
+
+    def numbers(moved: Homogenized) -> list[float]:
+        return [youngs_modulus(moved.stiffness[0], 0), float(moved.expansion[0, 0])]
+
+    generator = np.random.default_rng(0)
+    voxels = [generator.permutation(np.argwhere(phase == kind))[:3] for kind in (0, 1)] + [[[2, 1, 1]]]
+    check_one_by_one(numbers, gradients, indicators, stiffness, expansion, np.concatenate(voxels))
+
+
+def test_gradient_says_where_to_bridge_a_cell_that_does_not_hang_together() -> None:
+    """Plates with a gap of one voxel carry nothing across it; any voxel of the gap would."""
+    plates = structures.laminate((4, 3, 3), normal=0, period=4, thickness=3)
+    stiffness, indicators = torch.stack([VOID, STIFF]), two_phases(plates)
+    result = homogenize(indicators, stiffness, tolerance=TIGHT)
+    strain = uniaxial_strain(result.stiffness[0], 2)
+    gradient = result.stiffness_gradient(torch.outer(strain, strain)[None])
+
+    def numbers(moved: Homogenized) -> list[float]:
+        return [youngs_modulus(moved.stiffness[0], 2)]
+
+    gap, inside = np.argwhere(plates == 0)[4], np.argwhere(plates == 1)[0]
+    check_one_by_one(numbers, [gradient], indicators, stiffness, None, np.stack([gap, inside]))
+    assert numbers(result) == [pytest.approx(0, abs=1e-8)] and gradient[(0, 1, *gap)] > 1
 
 
 def test_gradients_agree_with_finite_differences_on_soft_phases() -> None:
