@@ -25,8 +25,9 @@ from torch import Tensor
 from engine.errors import InputError
 from engine.outcomes import Outcome
 from engine.properties.hexahedra import Solid, corner_forces, element_stiffness, reference_green
-from engine.properties.krylov import conjugate_gradients
+from engine.properties.krylov import Solution, conjugate_gradients
 from engine.properties.memory import check_memory
+from engine.properties.parallel import side_by_side
 from engine.properties.stiffness import check_stiffness
 from engine.properties.voids import LooseVoxels, loose_voxels
 
@@ -220,32 +221,36 @@ class _Solved:
 
 
 def _solve_cell(cell: _Cell, start: Tensor, tolerance: float, max_iterations: int) -> _Solved:
-    """Load cases of a large cell one after the other on a CPU (the arrays of one stay in the cache), else together."""
+    """Load cases of a large cell one by one on a CPU (the arrays of one stay in the cache), else together."""
     solid, loads, voxels = cell.solid, len(start), start[0, 0].numel()
     voigt = cell.averaged(cell.stiffness)
     strains = torch.eye(6, dtype=start.dtype, device=start.device)
-    pull = -torch.cat(
-        [solid.forces(torch.zeros_like(u[None]), e[None]) for u, e in zip(start[:6], strains, strict=True)]
-    )
     at_rest = voigt.diagonal()  # energy per voxel that each load case stores before anything moves
     if cell.forces is not None and cell.expansion is not None:
-        pull = torch.cat([pull, solid.nodal(cell.forces, cell.indicators)])
         blocked = torch.einsum("ki,kij,kj->k", cell.expansion.to(voigt), cell.stiffness, cell.expansion.to(voigt))
         at_rest = torch.cat([at_rest, cell.averaged(blocked).view(1)])
     rest = (at_rest * voxels).to(start)
     together = 1 if start.device.type == "cpu" and voxels > SMALL else loads
-    solutions, moved = [], []
-    for i in range(0, loads, together):
-        u, b, energy = start[i : i + together], pull[i : i + together], rest[i : i + together]
+
+    def pull(load: int) -> Tensor:
+        if load < 6:
+            return -solid.forces(torch.zeros_like(start[:1]), strains[load : load + 1])
+        assert cell.forces is not None
+        return solid.nodal(cell.forces, cell.indicators)
+
+    def solve_loads(i: int) -> tuple[Solution, Tensor, Tensor]:
+        u, energy = start[i : i + together], rest[i : i + together]
+        b = torch.cat([pull(load) for load in range(i, i + len(u))])
         residual = b - solid.apply(u)
         stored = energy - torch.linalg.vecdot(u.flatten(1), (b + residual).flatten(1))
         solution = conjugate_gradients(
             solid, u, residual, stored, tolerance, max_iterations, delay=DELAY, least_energy=LEAST_ENERGY * energy
         )
-        solutions.append(solution)
-        moved.append(solid.apply(solution.x))
+        return solution, b, solid.apply(solution.x)
+
+    solutions, pulls, moved = zip(*side_by_side(solve_loads, range(0, loads, together)), strict=True)
     fluctuations = torch.cat([solution.x for solution in solutions])
-    u, b, au = (each.flatten(1).double() for each in (fluctuations, pull, torch.cat(moved)))
+    u, b, au = (each.flatten(1).double() for each in (fluctuations, torch.cat(pulls), torch.cat(moved)))
     work = u[:6] @ b[:6].T
     effective = voigt + (u[:6] @ au[:6].T - work - work.T) / voxels  # the energy: its error is of second order
     alpha = effective.new_full((6,), torch.nan)
@@ -299,4 +304,5 @@ def _check(indicators: Tensor, stiffness: Tensor, expansion: Tensor | None) -> N
         raise InputError(f"expansion: must be finite [{phases}, 6], one per phase, not {list(expansion.shape)}")
     members, voxels = len(indicators), indicators.shape[-3:].numel()
     size = 8 if indicators.dtype == torch.float64 else 4
-    check_memory(indicators, size * voxels * (ARRAYS + members * (21 + 2 * phases)))
+    at_once = torch.get_num_threads() if indicators.device.type == "cpu" else 1
+    check_memory(indicators, size * voxels * (ARRAYS * min(at_once, 7) + members * (21 + 2 * phases)))

@@ -165,13 +165,17 @@ class Solid:
 
 def reference_green(stiffness: Tensor, shape: torch.Size) -> Tensor:
     """`Solid.green` of a homogeneous material [6, 6]."""
-    d, h, w = shape
-    one = torch.ones(1, 1, d, h, w, dtype=torch.float64, device=stiffness.device)
+    one = torch.ones(1, 1, 3, 3, 3, dtype=torch.float64, device=stiffness.device)
     solid = Solid(elements=element_stiffness(stiffness.double())[None], weights=one, green=one)
-    impulses = torch.zeros(3, 3, d, h, w, dtype=torch.float64, device=stiffness.device)
+    impulses = torch.zeros(3, 3, 3, 3, 3, dtype=torch.float64, device=stiffness.device)
     for component in range(3):
-        impulses[component, component, 0, 0, 0] = 1
-    symbol = torch.fft.rfftn(solid.apply(impulses), dim=(-3, -2, -1)).real  # even in space, hence real
+        impulses[component, component, 1, 1, 1] = 1
+    near = solid.apply(impulses)  # reaches the next nodes alone: a grid of 3 shows all of it
+    response = near.new_zeros(3, 3, *shape)
+    for node in itertools.product(range(3), repeat=3):
+        z, y, x = ((at - 1) % size for at, size in zip(node, shape, strict=True))
+        response[:, :, z, y, x] += near[:, :, node[0], node[1], node[2]]
+    symbol = torch.fft.rfftn(response, dim=(-3, -2, -1)).real  # even in space, hence real
     matrices = symbol.permute(2, 3, 4, 0, 1)
     matrices[0, 0, 0] = torch.eye(3, dtype=torch.float64)
     inverse = torch.linalg.inv(matrices)
