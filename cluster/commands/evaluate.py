@@ -2,13 +2,15 @@
 
 import json
 import math
+import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cluster.terminal import phase, table
+from cluster.terminal import Bar, duration, phase, table
 from engine.errors import InputError
 
 if TYPE_CHECKING:
@@ -58,11 +60,12 @@ def evaluate(
     one, two, trained = read_sets([ours], [against], phases=names, block=block, training=train)
     extractor = _extractor(model, inception, len(two.phases))
     with phase("evaluating", len(STEPS), unit="steps") as bar:
-        found = judge(one, two, training=trained, extractor=extractor, seed=seed, on_step=bar.update)
+        found = judge(one, two, training=trained, extractor=extractor, seed=seed, on_step=_progress(bar))
         bar.update(len(STEPS))
     if json_output:
         document = asdict(found) | {"a": ours, "against": against, "phases": list(two.phases)}
-        document["copying"]["passes"] = found.copying.passes
+        if found.copying is not None:
+            document["copying"]["passes"] = found.copying.passes
         print(json.dumps(_finite(document), indent=1, allow_nan=False))
         return
     noun = "images" if found.dimensions == 2 else "volumes"
@@ -75,6 +78,18 @@ def evaluate(
         "apart: between the means of A and B; median, 95 %: between sets drawn from B; curves of one phase go together"
     )
     print(f"{passed} of {count} curves and numbers within what 95 % of true sets of this size would get")
+
+
+def _progress(bar: Bar) -> Callable[[int, str, float], None]:
+    """Shows the step and, once a tenth of it is done, the time that is left of it."""
+    started: dict[int, float] = {}
+
+    def update(step: int, name: str, share: float) -> None:
+        spent = time.monotonic() - started.setdefault(step, time.monotonic())
+        left = f", {duration(spent * (1 - share) / share)} left" if 0.1 <= share < 1 else ""
+        bar.update(step, f"{name}{left}")
+
+    return update
 
 
 def _extractor(model: str | None, inception: Path | None, phases: int) -> "FeatureExtractor | None":
@@ -173,11 +188,14 @@ def _errors(found: "Evaluation") -> str:
 
 def _copying(found: "Evaluation") -> str:
     each = found.copying
+    if each is None:
+        return "copying: the slices hold too little interface to tell"
     verdict = "nothing copied" if each.passes else "COPIED" if each.copies else "NEARER than true images"
     rows = [["A", each.nearest, each.median], ["B", each.reference_nearest, each.reference_median]]
     head = (
-        f"copying: {verdict} ({each.copies} copies, p = {each.p_value:.2g}); squares of {each.side} searched in "
-        f"{each.training_images} training images, shares of differing pixels"
+        f"copying: {verdict} ({each.copies} copies, p = {each.p_value:.2g}); squares of {each.side} from {each.images} "
+        f"slices of A and {each.reference_images} of B, searched in {each.training_images} training images; shares of "
+        "differing pixels"
     )
     return f"{head}\n" + table(["", "nearest", "median"], rows)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from engine.evaluation.copying import Copying, copying
 from engine.evaluation.distributions import FeatureComparison, compare_features
@@ -28,7 +29,7 @@ class Evaluation:
     judged: tuple[Judged, ...]
     features: FeatureComparison | None
     errors: NearestErrors | None
-    copying: Copying
+    copying: Copying | None
     representativity: tuple[Representativity, ...]
 
     @property
@@ -45,7 +46,7 @@ def evaluate(
     training: BlockSet | None = None,
     extractor: FeatureExtractor | None = None,
     seed: int = 0,
-    on_step: Callable[[int, str], None] | None = None,
+    on_step: Callable[[int, str, float], None] | None = None,
 ) -> Evaluation:
     """Judge a set by another.
 
@@ -54,12 +55,12 @@ def evaluate(
         training: what ours were trained on, for copying and the nearest errors; None takes the truth for it.
         extractor: features of the Frechet distance; None for random filters.
         seed: of resampling.
-        on_step: called with the number and name of each step before it.
+        on_step: called with the number and name of the step and the share of it that is done (0 before it).
     """
 
-    def begin(step: int) -> None:
+    def begin(step: int, share: float = 0.0) -> None:
         if on_step is not None:
-            on_step(step, STEPS[step])
+            on_step(step, STEPS[step], share)
 
     phases, one, two = len(truth.phases), ours.slices(), truth.slices()
     trained = None if training is None else training.slices()
@@ -75,7 +76,7 @@ def evaluate(
     begin(2)
     errors = nearest_errors(one, two, phases, trained) if large else None
     begin(3)
-    copied = copying(ours, truth, training)
+    copied = copying(ours, truth, training, on_progress=partial(begin, 3))
     begin(4)
     spreads = tuple(
         representativity(ours.blocks == index, truth.blocks == index, name, seed=seed)
