@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.descriptors.chords import chord_lengths
+from engine.descriptors.covariance import directional_autocovariance
 from engine.descriptors.lineal_path import lineal_path
 from engine.descriptors.surface import surface_area
-from engine.descriptors.two_point import autocovariance, directional_s2
+from engine.descriptors.two_point import directional_s2
 from engine.errors import InputError
 from engine.evaluation.compare import Comparison, ScalarComparison, compare, compare_scalars
 from engine.evaluation.sets import BlockSet
@@ -42,9 +43,8 @@ def curves_of(found: BlockSet) -> dict[str, NDArray[np.float64]]:
     curves: dict[str, NDArray[np.float64]] = {}
     for index, phase in enumerate(found.phases):
         mask = found.blocks == index
-        s2 = directional_s2(mask, lags, space_dims=dims)
-        curves[f"s2[{phase}]"] = s2.numpy()
-        curves[f"autocovariance[{phase}]"] = autocovariance(s2).numpy()
+        curves[f"s2[{phase}]"] = directional_s2(mask, lags, space_dims=dims).numpy()
+        curves[f"autocovariance[{phase}]"] = directional_autocovariance(mask, lags, space_dims=dims).numpy()
         curves[f"lineal_path[{phase}]"] = lineal_path(mask, lags, space_dims=dims)
         curves[f"chord_lengths[{phase}]"] = chord_lengths(mask, lags, space_dims=dims)
     return curves
