@@ -90,7 +90,7 @@ def _listing() -> str:
     rows.append(["matched", "images with the descriptors of a target image (--like), by gradient descent"])
     lines = [table(["material", "what it is"], rows), "", "parameters and defaults (3D):"]
     lines += [f"  {describe(name, make_material(name))}" for name in MATERIALS]
-    lines.append("  matched(descriptors=s2,lineal_path, lags=16, iterations=150)")
+    lines.append("  matched(descriptors=s2,lineal_path, lags=16, iterations=200); descriptors may also hold gram")
     return "\n".join(lines)
 
 

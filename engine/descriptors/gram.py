@@ -15,6 +15,7 @@ from functools import cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.errors import InputError
@@ -83,17 +84,24 @@ def gram_features(phases: Tensor, network: FeatureNetwork) -> GramFeatures:
 
 
 @cache
-def random_filters(phases: int) -> FeatureNetwork:
-    """One layer of random filters of 3 to 23 pixels with a rectifier, for K phases; the same weights everywhere.
+def filter_bank(phases: int) -> tuple[NDArray[np.float64], ...]:
+    """The weights of `random_filters`: [16, K, side, side] for each side, 3 to 23 pixels; the same everywhere.
 
     Every filter has mean 0 and norm 1, so a feature is 0 on a uniform image and of order 1 on any other.
     """
-    weights = []
+    bank = []
     for side in _SIDES:
         generator = np.random.Generator(np.random.PCG64([_SEED, phases, side]))
         values = generator.standard_normal((_FILTERS, phases, side, side))
         values -= values.mean(axis=(2, 3), keepdims=True)
-        weights.append(values / np.linalg.norm(values.reshape(_FILTERS, -1), axis=1)[:, None, None, None])
+        bank.append(values / np.linalg.norm(values.reshape(_FILTERS, -1), axis=1)[:, None, None, None])
+    return tuple(bank)
+
+
+@cache
+def random_filters(phases: int) -> FeatureNetwork:
+    """One layer of the filters of `filter_bank` with a rectifier, for K phases."""
+    weights = filter_bank(phases)
 
     def layers(images: Tensor) -> list[Tensor]:
         if min(images.shape[-2:]) < _SIDES[-1]:

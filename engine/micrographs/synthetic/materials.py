@@ -76,7 +76,7 @@ def make_matched(image: Path, settings: Sequence[str] = ()) -> tuple[DescriptorM
 
     Args:
         image: TIFF, PNG or NPY, labels (y, x); phases are called by their labels, `phase_0`.
-        settings: `descriptors=s2,lineal_path`, `lags=16`, `iterations=150`.
+        settings: `descriptors=s2,lineal_path,gram`, `lags=16`, `iterations=200`.
 
     Raises:
         InputError: an image that cannot be used, no such parameter, or a value that cannot be.
@@ -85,7 +85,7 @@ def make_matched(image: Path, settings: Sequence[str] = ()) -> tuple[DescriptorM
     if labels.ndim != 2:
         raise InputError(f"{image}: must be a labelled image (y, x); cut a slice from the volume")
     found, indices = np.unique(labels, return_inverse=True)
-    values: dict[str, Any] = {"descriptors": ("s2", "lineal_path"), "lags": 16, "iterations": 150}
+    values: dict[str, Any] = {"descriptors": ("s2", "lineal_path"), "lags": 16, "iterations": 200}
     for text in settings:
         parameter, _, value = (part.strip() for part in text.partition("="))
         if parameter not in values:
