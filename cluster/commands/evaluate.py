@@ -38,7 +38,9 @@ def evaluate(
     ] = None,
     inception: Annotated[
         Path | None,
-        typer.Option("--inception", metavar="FILE", help="Take Inception features: inception-2015-12-05.pt."),
+        typer.Option(
+            "--inception", metavar="FILE", help="Take Inception features: pt_inception-2015-12-05-6726825d.pth."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", metavar="S", help="Of resampling.")] = 0,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,

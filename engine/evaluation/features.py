@@ -1,7 +1,7 @@
 """Features of images for distances between sets. Every result names its features: only equal names compare.
 
-Three kinds: the Inception network of the published Frechet distances, from a file on disk; the denoiser of a bundle; a
-fixed network of random filters, which needs nothing. The last two are not comparable with published numbers.
+Three kinds: the Inception network of the published Frechet distances, from a file of weights; the denoiser of a bundle;
+a fixed network of random filters, which needs nothing. The last two are not comparable with published numbers.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.descriptors.gram import random_filters
-from engine.errors import InputError
+from engine.evaluation.inception import load_inception
 from engine.micrographs.crops import one_hot
 from engine.micrographs.files import sha256_of
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from engine.models.bundle import Bundle
 
 IMAGES_AT_ONCE = 32
+PUBLISHED = "6726825d"
+"""First digits of the SHA-256 of the published Inception weights, which its file names carry."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,27 +73,20 @@ def inception_features(weights: Path) -> FeatureExtractor:
     """The 2,048 features of the Inception network of published Frechet distances, phases as evenly spaced grey levels.
 
     Args:
-        weights: `inception-2015-12-05.pt`, the TorchScript file that NVIDIA publishes with StyleGAN (called as
-            `network(uint8 [B, 3, H, W], return_features=True)`). Give only a file that you trust: it holds a program.
+        weights: the file of weights (`engine.evaluation.inception`). Only the published one makes distances comparable;
+            it is known by its hash, and weights of the right shapes with another hash are named as such.
 
     Raises:
-        InputError: no such file, or not a network that answers so.
+        InputError: no such file, or one with other contents.
     """
-    if not weights.is_file():
-        raise InputError(f"--inception {weights}: no such file; see docs/evaluation.md for which one is meant")
-    try:
-        network = torch.jit.load(str(weights), map_location="cpu").eval()  # type: ignore[no-untyped-call]
-        network(torch.zeros(1, 3, 64, 64, dtype=torch.uint8), return_features=True)
-    except Exception as error:  # torch raises a dozen unrelated types; all mean that the file is another one
-        raise InputError(
-            f"--inception {weights}: not the expected TorchScript network ({type(error).__name__})"
-        ) from None
+    network = load_inception(weights)
+    digest = sha256_of(weights)
+    published = digest.startswith(PUBLISHED)
 
     def vectors(images: Tensor) -> Tensor:
         grey = images.argmax(dim=1, keepdim=True) * (255 / (images.shape[1] - 1))
-        out: Tensor = network(grey.round().to(torch.uint8).expand(-1, 3, -1, -1), return_features=True)
-        return out.flatten(1)
+        out: Tensor = network(grey.round().to(torch.uint8).expand(-1, 3, -1, -1))
+        return out
 
-    return FeatureExtractor(
-        name=f"Inception, {weights.name} {sha256_of(weights)[:12]}", comparable=True, vectors=vectors
-    )
+    kind = "Inception" if published else "Inception with weights that are not the published ones"
+    return FeatureExtractor(name=f"{kind}, {weights.name} {digest[:12]}", comparable=published, vectors=vectors)

@@ -207,7 +207,8 @@ def gram(soft: Tensor, lags: int, periodic: bool) -> Tensor:
     spectrum = torch.fft.rfft2(soft)
     product = (_filter_spectra(len(soft), h, w) * spectrum).sum(dim=1)
     maps = torch.fft.irfft2(product, s=(h, w)).relu().flatten(1)  # [F, H W]
-    return (maps @ maps.mT / maps.shape[1])[None]
+    matrix: Tensor = maps @ maps.mT / maps.shape[1]
+    return matrix[None]
 
 
 @lru_cache(maxsize=2)
@@ -218,7 +219,8 @@ def _filter_spectra(phases: int, h: int, w: int) -> Tensor:
         side = values.shape[-1]
         wide = np.pad(values, ((0, 0), (0, 0), (0, h - side), (0, w - side)))
         placed.append(np.roll(wide, (-(side // 2), -(side // 2)), axis=(2, 3)))
-    return torch.fft.rfft2(torch.from_numpy(np.concatenate(placed))).conj().resolve_conj()
+    spectra: Tensor = torch.fft.rfft2(torch.from_numpy(np.concatenate(placed)))
+    return spectra.conj().resolve_conj()
 
 
 DESCRIPTORS: dict[str, Descriptor] = {"s2": s2_map, "lineal_path": lineal_path, "gram": gram}

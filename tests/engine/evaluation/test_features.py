@@ -3,18 +3,13 @@ import pytest
 import torch
 
 from engine.errors import InputError
-from engine.evaluation.features import denoiser_features, inception_features, random_features
+from engine.evaluation.features import PUBLISHED, denoiser_features, inception_features, random_features
+from engine.evaluation.inception import load_inception
 from engine.models.bundle import load_bundle
 from tests.bundles import write_untrained_bundle
+from tests.inception import write_random_weights
 
 IMAGES = np.random.default_rng(0).integers(0, 2, size=(5, 32, 32), dtype=np.uint8)
-
-
-class StandIn(torch.nn.Module):
-    """Answers as the published TorchScript network does: [B, 3, H, W] uint8 -> features."""
-
-    def forward(self, images: torch.Tensor, return_features: bool = False) -> torch.Tensor:
-        return images.float().mean(dim=(2, 3)) if return_features else images.float()
 
 
 def test_random_features_are_the_same_everywhere_and_say_what_they_are():
@@ -35,17 +30,22 @@ def test_features_of_a_bundles_denoiser(tmp_path):
     assert bundle.card.name in features.name and not features.comparable
 
 
-def test_inception_features_come_from_a_torchscript_file(tmp_path):
-    """With a stand-in that answers as the network does; the file itself is not at hand here."""
-    torch.jit.script(StandIn()).save(str(tmp_path / "inception.pt"))
-    features = inception_features(tmp_path / "inception.pt")
-    assert features.comparable and "inception.pt" in features.name
-    assert features(IMAGES, 2)[:, 0] == pytest.approx(255 * IMAGES.mean(axis=(1, 2)))
+def test_inception_features_are_those_of_the_phases_as_grey_levels(tmp_path, monkeypatch):
+    weights = tmp_path / "inception.pth"
+    write_random_weights(weights)
+    features = inception_features(weights)
+    found = features(IMAGES[:2], 2)
+    assert found.shape == (2, 2048)
+    grey = torch.from_numpy(IMAGES[:2] * np.uint8(255))[:, None].expand(-1, 3, -1, -1)
+    with torch.no_grad():
+        assert found == pytest.approx(load_inception(weights)(grey).numpy(), rel=1e-4, abs=1e-4)
+    assert not features.comparable and "not the published ones" in features.name
+
+    monkeypatch.setattr("engine.evaluation.features.sha256_of", lambda path: PUBLISHED + "0" * 56)
+    published = inception_features(weights)
+    assert published.comparable and published.name.startswith("Inception, inception.pth 6726825d")
 
 
-def test_other_files_are_refused(tmp_path):
+def test_without_the_file_there_are_no_inception_features(tmp_path):
     with pytest.raises(InputError, match="no such file"):
-        inception_features(tmp_path / "inception.pt")
-    (tmp_path / "inception.pt").write_bytes(b"something else")
-    with pytest.raises(InputError, match="not the expected TorchScript"):
-        inception_features(tmp_path / "inception.pt")
+        inception_features(tmp_path / "inception.pth")
