@@ -98,6 +98,50 @@ def test_a_sphere_follows_the_coated_sphere(inclusion: torch.Tensor) -> None:
     assert found == pytest.approx(bounds.low if float(inclusion[0, 0]) else bounds.high, rel=0.015)
 
 
+def random_spheres(size: int) -> np.ndarray:
+    """Overlapping, periodic; the same spheres at every size."""
+    at = (np.indices((size, size, size)).transpose(1, 2, 3, 0) + 0.5) / size
+    centres = np.random.default_rng(0).uniform(size=(6, 3))
+    nearest = np.min([np.square((at - centre + 0.5) % 1 - 0.5).sum(-1) for centre in centres], axis=0)
+    return (nearest < 0.22**2).astype(np.uint8)
+
+
+GEOMETRIES: dict[str, Callable[[int], np.ndarray]] = {
+    "checkerboard": lambda size: structures.checkerboard((size,) * 3, size // 2),
+    "cubic spheres": lambda size: structures.cubic_spheres((size,) * 3, size, 0.45 * size),
+    "random spheres": random_spheres,
+}
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_phases_of_equal_shear_modulus_follow_hill(geometry: str) -> None:
+    """Isotropic whatever the geometry, with 1 / (K + 4/3 G) the mean of that of the phases (R. Hill, J. Mech. Phys.
+    Solids 11, 357, 1963). The error is positive, as of an energy, and of first order in the voxel size or better."""
+    shear, bulks = 1.0, torch.tensor([1.0, 8.0])
+    young, ratio = 9 * bulks * shear / (3 * bulks + shear), (3 * bulks - 2 * shear) / (6 * bulks + 2 * shear)
+    stiffness = torch.stack([isotropic(e, nu) for e, nu in zip(young.tolist(), ratio.tolist(), strict=True)])
+    errors = []
+    for size in (12, 24):
+        phase = GEOMETRIES[geometry](size)
+        found = homogenize(two_phases(phase).float(), stiffness, tolerance=1e-4).stiffness[0]
+        assert found[3:, 3:].diagonal().tolist() == pytest.approx([shear] * 3, rel=1e-5)
+        f = phase.mean()
+        expected = 1 / ((1 - f) / (bulks[0] + 4 / 3 * shear) + f / (bulks[1] + 4 / 3 * shear)) - 4 / 3 * shear
+        errors.append(bulk(found) / float(expected) - 1)
+    assert 0 < errors[1] < 0.65 * errors[0] and errors[1] < 0.02
+
+
+def test_relabelled_phases_are_the_same_cell() -> None:
+    labels = torch.from_numpy(np.random.default_rng(1).integers(0, 3, (1, 4, 5, 4)))
+    stiffness, expansion = torch.stack([SOFT, FIBRE, VOID]), thermal(6e-5, 1e-6, 0)
+    found = []
+    for order in ([0, 1, 2], [2, 0, 1]):
+        one_hot = torch.nn.functional.one_hot(labels, 3).movedim(-1, 1).double()[:, order]
+        found.append(homogenize(one_hot, stiffness[order], expansion[order], tolerance=1e-10))
+    torch.testing.assert_close(found[0].stiffness, found[1].stiffness, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(found[0].expansion, found[1].expansion, rtol=1e-6, atol=1e-11)
+
+
 def test_random_cells_stay_between_reuss_and_voigt_in_every_direction() -> None:
     generator = np.random.default_rng(3)
     for seed in range(200):

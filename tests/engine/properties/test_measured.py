@@ -5,7 +5,7 @@ from engine.errors import InputError
 from engine.metrics import Metric, all_metrics, parse_metric
 from engine.outcomes import Measured, Outcome
 from engine.properties.materials import Materials, PhaseMaterial
-from engine.properties.measured import measure_properties
+from engine.properties.measured import PROPERTIES, measure_properties
 from tests import structures
 
 PHASES = {"pore": 9, "solid": 4}
@@ -87,6 +87,59 @@ def test_periodic_sides_reach_the_conductivity_and_are_refused_for_the_flow() ->
     assert [each.outcome for each in found] == [Outcome.DOES_NOT_PERCOLATE, Outcome.CONVERGED]
     with pytest.raises(InputError, match=r"permeability\[pore,z\].*mirrors"):
         measure_properties(labels, PHASES, None, [Metric("permeability", "pore", "z")], periodic=True)
+
+
+def everything(labels: np.ndarray, phases: dict[str, int]) -> dict[str, float | None]:
+    """All properties of a cell of three phases, by metric."""
+    materials = Materials(
+        name="three",
+        phases={
+            name: PhaseMaterial(
+                conductivity=(c,), youngs_modulus_gpa=(e,), poissons_ratio=(nu,), thermal_expansion_per_k=(a,)
+            )
+            for name, c, e, nu, a in (("pore", 0.1, 1, 0.4, 5e-5), ("a", 1, 10, 0.3, 1e-5), ("b", 5, 30, 0.2, 1e-6))
+        },
+    )
+    wanted = [metric for metric in all_metrics(list(phases)) if metric.name in PROPERTIES]
+    found = measure_properties(labels, phases, materials, wanted, certify=False)
+    assert set(found) == set(wanted)
+    return {str(metric): measured.value for metric, measured in found.items()}
+
+
+def test_other_labels_and_orders_of_the_phases_change_nothing() -> None:
+    labels = 1 + structures.level_cut((7, 6, 8), 0.6, 0.8, seed=1) + structures.level_cut((7, 6, 8), 0.5, 0.8, seed=2)
+    one = everything(labels, {"pore": 3, "a": 1, "b": 2})
+    renamed = np.array([0, 40, 200, 5], np.uint8)[labels]
+    other = everything(renamed, {"b": 200, "pore": 5, "a": 40})
+    assert other == {name: pytest.approx(value, rel=1e-4) for name, value in one.items()}
+
+
+def test_turning_the_volume_turns_its_properties() -> None:
+    labels = 1 + structures.level_cut((7, 6, 8), 0.6, 0.8, seed=1) + structures.level_cut((7, 6, 8), 0.5, 0.8, seed=2)
+    phases = {"pore": 3, "a": 1, "b": 2}
+    one = everything(labels, phases)
+    new = {"y": "z", "x": "y", "z": "x"}
+    turned = everything(np.ascontiguousarray(np.flip(labels.transpose(1, 2, 0), 1)), phases)  # old y, x, z
+    for name, value in one.items():
+        head, axis = name[:-2], name[-2]
+        assert turned[f"{head}{new[axis]}]"] == pytest.approx(value, rel=1e-3)
+
+
+def test_phases_that_all_insulate_and_carry_nothing() -> None:
+    nothing = PhaseMaterial(conductivity=(0.0,), youngs_modulus_gpa=(0.0,))
+    materials = Materials(name="nothing", phases={"pore": nothing, "solid": nothing})
+    found = measure_properties(plates(), PHASES, materials, certify=False)
+    for metric in found:
+        if metric.kind.needs:
+            expected = None if metric.name == "thermal_expansion" else 0
+            assert found[metric] == Measured(value=expected, outcome=Outcome.DOES_NOT_PERCOLATE)
+
+
+def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    labels = np.where(structures.channel((4, 6, 6), 0, 2), 9, 4).astype(np.uint8)
+    wanted = [metric for metric in all_metrics(list(PHASES)) if metric.name in PROPERTIES]
+    assert len(measure_properties(labels, PHASES, MATERIALS, wanted)) == len(wanted)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_an_absent_phase_conducts_nothing() -> None:
