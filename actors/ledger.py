@@ -1,5 +1,6 @@
 """Bookkeeping that every pool needs: slots, what is in flight, results not yet fetched, counts, the fatal error."""
 
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -42,6 +43,9 @@ class Ledger:
     replaced: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     busy_s: dict[str, float] = field(default_factory=dict)
+    ready_s: dict[str, float] = field(default_factory=dict)
+    _since: dict[str, float] = field(default_factory=dict)
+    """When each worker was ready, or answered last, in seconds of the monotonic clock."""
     draining: bool = False
     closed: bool = False
     _in_flight: set[str] = field(default_factory=set)
@@ -110,8 +114,16 @@ class Ledger:
         self._in_flight.difference_update(result.structure_id for result in results)
         return results
 
+    def ready(self, worker: str) -> None:
+        """A worker can work from now on."""
+        self._since[worker] = time.monotonic()
+
     def worked(self, worker: str, busy_s: float) -> None:
+        """A worker has answered, after work of `busy_s`."""
+        now = time.monotonic()
         self.busy_s[worker] = self.busy_s.get(worker, 0.0) + busy_s
+        self.ready_s[worker] = self.ready_s.get(worker, 0.0) + now - self._since.get(worker, now - busy_s)
+        self._since[worker] = now
 
     def close(self) -> None:
         self.closed = True
@@ -127,4 +139,5 @@ class Ledger:
             replaced=self.replaced,
             outcomes=dict(self.outcomes),
             busy_s=dict(self.busy_s),
+            ready_s=dict(self.ready_s),
         )

@@ -37,6 +37,8 @@ class PoolStats:
     """Requests returned, by the status of their row: `attained`, `missed`, `unguided` or `failed`."""
     busy_s: dict[str, float] = field(default_factory=dict)
     """Seconds of work per actor, such as {"design-0": 31.2, "property-0": 8.0, "writer-0": 0.3}."""
+    ready_s: dict[str, float] = field(default_factory=dict)
+    """Seconds that each actor was there to work: from when it was ready to its latest answer."""
 
 
 class Pool(ABC):

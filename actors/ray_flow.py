@@ -216,6 +216,7 @@ class RayFlow:
     def _receive_start(self, call: Call, started: Started) -> None:
         if started.error is None:
             call.member.ready, call.member.node, call.member.pid = True, started.node, started.pid
+            self._ledger.ready(call.member.name)
         elif not started.error.retryable:
             self._ledger.error = InputError(started.error.message)
         else:

@@ -9,9 +9,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import filelock
 
 from engine.errors import InputError, WorkError
 
@@ -25,6 +28,8 @@ OBJECT_STORE_BYTES = 512 * 2**20
 """Of a local Ray: work in flight is bounded, so dozens of volumes of 128³ fit many times over."""
 SOCKET_PATH_ROOM = 40
 """Ray adds about 65 characters to its temporary folder for its sockets, whose paths end at 107."""
+FOLDER_PREFIX, FOLDER_LOCK = "mesoforge-", "driver.lock"
+"""Of a local Ray's temporary folder."""
 
 THREADS_SLEEP = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Threads that wait for each other sleep instead of spinning. Where cores are shared, as those of a design actor are
@@ -132,12 +137,11 @@ def _local_ray() -> Iterator[None]:
     os.environ.pop("RAY_ADDRESS", None)  # also for the workers, which inherit the environment
     import ray
 
-    parent = tempfile.gettempdir()
-    folder = tempfile.mkdtemp(prefix="mesoforge-", dir=parent if len(parent) <= SOCKET_PATH_ROOM else "/tmp")
-    try:
+    parent = tempfile.gettempdir() if len(tempfile.gettempdir()) <= SOCKET_PATH_ROOM else "/tmp"
+    with _own_folder(Path(parent)) as folder:
         try:
             with _signals_kept():
-                ray.init(address="local", _temp_dir=folder, object_store_memory=OBJECT_STORE_BYTES, **_options())
+                ray.init(address="local", _temp_dir=str(folder), object_store_memory=OBJECT_STORE_BYTES, **_options())
         except Exception as error:
             raise WorkError(
                 f"Ray did not start on this machine ({_first_line(error)}); look for a full disk, a full /dev/shm "
@@ -147,8 +151,31 @@ def _local_ray() -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _own_folder(parent: Path) -> Iterator[Path]:
+    """A folder for Ray's sockets and logs, removed at the end; those of drivers that were killed go at the start.
+
+    Its lock is held as long as this process lives: the system frees it however that ends.
+    """
+    for other in parent.glob(f"{FOLDER_PREFIX}*"):
+        _remove_if_dead(other)
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=parent))
+    try:
+        with filelock.FileLock(folder / FOLDER_LOCK, timeout=0):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_if_dead(folder: Path) -> None:
+    """Remove a folder whose driver has died. One without a lock is nobody's to judge: it may be a moment old."""
+    with suppress(OSError, filelock.Timeout):
+        if folder.is_symlink() or folder.stat().st_uid != os.getuid() or not (folder / FOLDER_LOCK).is_file():
+            return
+        with filelock.FileLock(folder / FOLDER_LOCK, timeout=0):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

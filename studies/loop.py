@@ -133,8 +133,6 @@ class Driver:
         self._resumed = self._stopping = False
         self._spent = {"waiting": 0.0, "choosing": 0.0, "writing": 0.0}
         self._start = time.monotonic()
-        self._first_submit: float | None = None
-        self._last_result: float | None = None
         self._last_flush = self._last_report = -FLUSH_S
 
     def run(self) -> Summary:
@@ -238,7 +236,6 @@ class Driver:
                 item = self._queue.popleft()
                 self._in_flight[item[2].structure_id] = item
                 self._pool.submit(item[2])
-                self._first_submit = self._first_submit or time.monotonic()
         return bool(self._queue)
 
     def _ask_up_to(self, window: int) -> bool:
@@ -316,7 +313,6 @@ class Driver:
                 self._unsaved.append(row)
                 self._tally.add([row], opened.targets)
                 self._fresh += 1
-                self._last_result = time.monotonic()
             waited = time.monotonic() - self._last_flush >= FLUSH_S
             if self._unsaved and (waited or len(self._unsaved) >= FLUSH_ROWS or not self._in_flight):
                 self._save()
@@ -436,9 +432,6 @@ class Driver:
 
     def _summary(self, stopped: str) -> Summary:
         stats, status = self._pool.stats, self._tally.status
-        at_work_s = 0.0
-        if self._first_submit is not None and self._last_result is not None:
-            at_work_s = self._last_result - self._first_submit
         return Summary(
             study=self._config.name,
             mode=str(self._config.mode),
@@ -466,7 +459,7 @@ class Driver:
                 choosing_s=self._spent["choosing"],
                 writing_s=self._spent["writing"],
                 busy_s=dict(stats.busy_s),
-                at_work_s=at_work_s,
+                ready_s=dict(stats.ready_s),
             ),
             earlier_runs_s=self._before_s,
         )

@@ -51,14 +51,17 @@ class TimeSpent:
     """Of the driver, for rows and trials on disk."""
     busy_s: dict[str, float]
     """Work of each actor, such as design-0."""
-    at_work_s: float
-    """From the first request to the last result."""
+    ready_s: dict[str, float]
+    """From when each actor was ready to its last answer."""
 
     @property
     def design_share(self) -> float | None:
-        """Part of the time at work that design actors spent inside the engine; None where there was none."""
-        design = [seconds for name, seconds in self.busy_s.items() if name.startswith("design-")]
-        return sum(design) / (len(design) * self.at_work_s) if design and self.at_work_s > 0 else None
+        """Part of their time that design actors spent inside the engine; None where there was none."""
+        busy_s, ready_s = (
+            sum(seconds for name, seconds in each.items() if name.startswith("design-"))
+            for each in (self.busy_s, self.ready_s)
+        )
+        return min(busy_s / ready_s, 1.0) if ready_s > 0 else None  # two clocks, and an answer takes a moment
 
     def line(self) -> str:
         kinds: Counter[str] = Counter()
@@ -67,7 +70,7 @@ class TimeSpent:
         parts = [f"{kind} actors {_seconds(seconds)}" for kind, seconds in kinds.items()]
         share = self.design_share
         if share is not None:
-            parts[0] += f" ({share:.0%} of their time at work)"
+            parts[0] += f" ({share:.0%} of their time)"
         driver = f"driver {_seconds(self.choosing_s)} choosing points, {_seconds(self.writing_s)} writing"
         return f"time: {_seconds(self.wall_time_s)}; " + ", ".join([*parts, driver])
 

@@ -57,6 +57,28 @@ def test_a_refused_request_takes_no_slot(ledger: Ledger) -> None:
     assert ledger.free_slots == 2
 
 
+def test_a_worker_is_there_from_when_it_is_ready_to_its_last_answer(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("actors.ledger.time.monotonic", lambda: now[0])
+
+    def after(seconds: float) -> None:
+        now[0] += seconds
+
+    ledger.ready("design-0")
+    after(1.0)  # it waited for half of this
+    ledger.worked("design-0", 0.5)
+    after(60.0)  # its process was lost and replaced meanwhile
+    ledger.ready("design-0")
+    after(2.0)
+    ledger.worked("design-0", 2.0)
+    after(10.0)  # nothing is left for it
+    ledger.worked("property-0", 0.25)  # never said that it was ready
+    assert ledger.stats.ready_s == {"design-0": 3.0, "property-0": 0.25}
+    assert ledger.stats.busy_s == {"design-0": 2.5, "property-0": 0.25}
+
+
 def test_busy_time_adds_up_and_statistics_are_a_copy(ledger: Ledger) -> None:
     ledger.worked("design-0", 1.0)
     before = ledger.stats

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from cluster.connect import FOLDER_PREFIX
 from engine.request import structure_id, structure_seed
 from studies.config import StudyConfig
 from studies.reading import parse_study
@@ -155,7 +156,9 @@ def run(arguments: argparse.Namespace, out: Path, scratch: Path) -> bool:
         print(f"  the sweep was over {attack.left} kills too early: raise --seconds or lower --every")
     if driver.returncode != 0:
         print(f"  the command ended with {driver.returncode}: {(scratch / 'driver.log').read_text()[-2000:]}")
-    return judge(config, out, hung) and attack.left == 0 and driver.returncode == 0
+    left = len(list(scratch.glob(f"{FOLDER_PREFIX}*")))
+    print(f"folders of Ray left behind: {left}")
+    return judge(config, out, hung) and attack.left == left == driver.returncode == 0
 
 
 def judge(config: StudyConfig, out: Path, hung: int) -> bool:

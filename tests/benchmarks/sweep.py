@@ -4,7 +4,8 @@
     python -m tests.benchmarks.sweep --size 32 --trials 4
 
 The first structure is there when its volume is on disk. The share is that of `runs/*.json`: time inside the engine of
-all design actors, from the first request to the last result. Start it twice and count the second: the machine is warm.
+all design actors, of that from when each was ready to its last answer. Start it twice and count the second: the machine
+is warm.
 """
 
 import argparse

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.connect import CONNECT_TIMEOUT_S, INIT_TIMEOUT_S, check_address
+from cluster.connect import CONNECT_TIMEOUT_S, INIT_TIMEOUT_S, _own_folder, check_address
 from engine.errors import InputError
 
 
@@ -85,6 +85,40 @@ with connected("local") as resources:
 assert not ray.is_initialized() and not folder.exists()
 print("done")
 """
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from cluster.connect import _own_folder
+with _own_folder(Path(sys.argv[1])) as folder:
+    (folder / "session").mkdir()
+    print(folder.name, flush=True)
+    if sys.argv[2] == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    sys.stdin.read()
+"""
+
+
+def test_the_folders_of_killed_drivers_are_removed_and_those_of_living_ones_are_not(
+    repository: Path, tmp_path: Path
+) -> None:
+    def start(what: str) -> tuple[subprocess.Popen[str], Path]:
+        command = [sys.executable, "-c", KILLED, str(tmp_path), what]
+        process = subprocess.Popen(command, cwd=repository, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert process.stdout
+        return process, tmp_path / process.stdout.readline().strip()
+
+    alive, living = start("alive")
+    killed, dead = start("killed")
+    assert killed.wait(60) < 0 and (dead / "session").is_dir()
+    others = [tmp_path / "mesoforge-new", tmp_path / "mesoforge-cache-0", tmp_path / "elsewhere"]
+    for other in others:  # without a lock: a driver may have made it a moment ago
+        other.mkdir()
+    with _own_folder(tmp_path) as own:
+        assert {path for path in tmp_path.iterdir()} == {living, own, *others}
+    alive.communicate("", timeout=60)
+    assert set(tmp_path.iterdir()) == set(others)
 
 
 def test_a_local_ray_ignores_ray_address_listens_here_alone_and_leaves_nothing(repository: Path) -> None:

@@ -92,6 +92,7 @@ class PoolConformance:
         assert after.outcomes.get("unguided", 0) - before.outcomes.get("unguided", 0) == 13
         assert {name.split("-")[0] for name in after.busy_s} == {"design", "property", "writer"}
         assert min(after.busy_s.values()) > 0
+        assert after.ready_s.keys() == after.busy_s.keys()
         assert max(len(batch) for batch in batches(shared.scratch)) == 4
 
     def test_voxels_depend_on_the_request_alone(self, shared: Shared, tmp_path: Path) -> None:

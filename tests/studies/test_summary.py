@@ -16,7 +16,7 @@ TIME = TimeSpent(
     choosing_s=0.5,
     writing_s=0.3,
     busy_s={"design-0": 9.0, "design-1": 7.0, "property-0": 3.0},
-    at_work_s=10.0,
+    ready_s={"design-0": 10.0, "design-1": 10.0, "property-0": 30.0},
 )
 SUMMARY = Summary(
     study="toy",
@@ -48,7 +48,7 @@ def test_a_summary_says_what_was_done_what_failed_and_where_time_went() -> None:
         "7 structures: 4 attained, 2 missed, 1 failed",
         "missed: diffusivity[pore,z] 2",
         "failed: 1 by OutOfMemoryError: no memory",
-        "time: 12.0 s; design actors 16.0 s (80% of their time at work), property actors 3.0 s, "
+        "time: 12.0 s; design actors 16.0 s (80% of their time), property actors 3.0 s, "
         "driver 0.5 s choosing points, 0.3 s writing, 1 actors replaced",
         "best: diffusivity[pore,z] = 0.05 (trial 1)",
         "stopped; every finished structure is kept in runs/toy, the same command goes on from there",
