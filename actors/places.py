@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 VOLUMES = "volumes"
 SCHEMES = ("s3", "gs")
+ANONYMOUS = "anonymous"
+"""The one user that a URI may name, `gs://anonymous@BUCKET`: without credentials."""
+GCS_RETRY, GCS_RETRY_S = "retry_limit_seconds", 60
+"""Google's library tries again for a quarter of an hour by itself, also without credentials."""
 VOLUMES_URI = "volumes.uri"
 """In a study's folder: the object store that holds its volumes, where that is not the folder itself."""
 
@@ -140,7 +144,10 @@ class ObjectStore:
     def _opened(self) -> tuple[Any, str]:
         from pyarrow import fs
 
-        system, path = fs.FileSystem.from_uri(self.uri)
+        uri = self.uri
+        if uri.startswith("gs:") and GCS_RETRY not in uri:
+            uri += f"{'&' if '?' in uri else '?'}{GCS_RETRY}={GCS_RETRY_S}"
+        system, path = fs.FileSystem.from_uri(uri)
         return system, path.rstrip("/")
 
     def __getstate__(self) -> dict[str, Any]:
@@ -180,7 +187,8 @@ def parse_store(text: str) -> ObjectStore:
     parts = urlsplit(text)
     if parts.scheme not in SCHEMES or not parts.netloc:
         raise InputError(f"--volumes {text}: must be s3://BUCKET/PREFIX or gs://BUCKET/PREFIX")
-    if "@" in parts.netloc or "secret" in parts.query.lower():
+    user = parts.netloc.rpartition("@")[0]
+    if user not in ("", ANONYMOUS) or "secret" in parts.query.lower():
         raise InputError("--volumes: must not hold credentials, which would reach files and logs; set the environment")
     return ObjectStore(text)
 

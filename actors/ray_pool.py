@@ -186,11 +186,11 @@ class RayPool(Pool):
         return self._ledger.take()
 
     def close(self) -> None:
-        self._publish()
         self._ledger.close()
         for crew in self._crews:
             crew.kill()
         self._flow.clear()
+        self._publish()  # what came within the last second, too, and that nothing waits any more
 
     def _publish(self) -> None:
         now = self._ledger.closed or self._ledger.draining

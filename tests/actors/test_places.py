@@ -12,6 +12,7 @@ from actors.places import VOLUMES_URI, Folder, ObjectStore, keeps_volumes, parse
 from actors.volumes import VOLUME_SCHEMA, VolumeWriter, read_volume
 from engine.errors import InputError, WorkError
 from tests.actors.fakes import fake_factory, voxels
+from tests.actors.gcs_server import gcs_server, gs_uri
 from tests.actors.s3_server import S3, s3_server
 from tests.conformance.pool import collect, request, row_of
 
@@ -80,7 +81,17 @@ def test_a_store_that_refuses_stops_the_pool_with_a_clear_line(s3: S3) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["bucket/x", "s3://", "http://host/x", "/mnt/x", "s3:bucket", "file:///tmp", "s3://key:secret@bucket/x"]
+    "text",
+    [
+        "bucket/x",
+        "s3://",
+        "http://host/x",
+        "/mnt/x",
+        "s3:bucket",
+        "file:///tmp",
+        "s3://key:secret@bucket/x",
+        "gs://me@bucket/x",
+    ],
 )
 def test_what_is_no_store_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="--volumes") as caught:
@@ -118,3 +129,26 @@ def test_a_pool_writes_to_a_store(s3: S3, tmp_path: Path) -> None:
         row_of(collect(pool, [request("a")])["a"])
     np.testing.assert_array_equal(read_volume(tmp_path, "a").labels, voxels(request("a")))
     assert VOLUME_SCHEMA.field("packed").type == pa.binary()
+
+
+@pytest.fixture(scope="module")
+def gcs() -> Iterator[str]:
+    with gcs_server() as endpoint:
+        yield endpoint
+
+
+def test_google_cloud_storage_holds_what_a_pool_makes(gcs: str, tmp_path: Path) -> None:
+    store = parse_store(gs_uri(gcs, "studies/one"))
+    assert store.dataset("volumes", VOLUME_SCHEMA).count_rows() == 0
+    store.check_token(store.write_token())
+    with pytest.raises(InputError, match="reads something else"):
+        ObjectStore(gs_uri(gcs, "studies/other")).check_token(store.write_token())
+    settle(tmp_path, store)
+    with LocalPool(fake_factory(tmp_path / "scratch"), store, batch_size=2, code_version="test") as pool:
+        row_of(collect(pool, [request("a")])["a"])
+    np.testing.assert_array_equal(read_volume(tmp_path, "a").labels, voxels(request("a")))
+    assert store.dataset("volumes", VOLUME_SCHEMA).to_table(["structure_id"]).to_pylist() == [{"structure_id": "a"}]
+    with pytest.raises(InputError, match=r"holds no volumes/b\.parquet"):
+        read_volume(tmp_path, "b")
+    with pytest.raises(WorkError, match="see that the bucket exists"):
+        ObjectStore(gs_uri(gcs, "x").replace("@bucket", "@nowhere")).write_token()

@@ -1,10 +1,18 @@
-"""What is recorded: counters and gauges, their labels and values."""
+"""What is recorded: counters and gauges, their labels and values; and that Prometheus can read it from Ray."""
+
+import re
+import time
+import urllib.request
+from pathlib import Path
 
 import pytest
 
 from actors import ray_metrics
 from actors.pool import PoolStats
 from actors.ray_metrics import PoolMetrics
+from actors.ray_pool import RayPool
+from tests.actors.fakes import fake_factory
+from tests.conformance.pool import collect, request
 
 
 class Recorder:
@@ -111,3 +119,47 @@ def test_batch_sizes_are_observed() -> None:
     for size in (2, 2, 1):
         metrics.batch(size)
     assert recorder.observed == [2, 2, 1]
+
+
+SCRAPE_S = 60.0
+"""Ray hands metrics on every ten seconds."""
+
+
+def test_prometheus_reads_a_pool_from_the_metrics_port_of_its_node(
+    local_ray: None, repository: Path, tmp_path: Path
+) -> None:
+    import ray
+    from prometheus_client.parser import text_string_to_metric_families as families
+
+    [node] = ray.nodes()
+    address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+
+    def scrape() -> dict[tuple[str, ...], float]:
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            samples = [sample for family in families(answer.read().decode()) for sample in family.samples]
+        return {
+            (sample.name, sample.labels.get("status") or sample.labels.get("kind") or ""): sample.value
+            for sample in samples
+            if sample.labels.get("study") == "a study"
+        }
+
+    pool = RayPool(
+        fake_factory(tmp_path / "scratch"),
+        tmp_path / "a study",
+        batch_size=2,
+        cpus_per_design_actor=0.1,
+        cpus_per_property_actor=0.1,
+        code_version="test",
+    )
+    with pool:
+        collect(pool, [request(name) for name in "abcd"])
+    wanted = ("ray_mesoforge_structures_total", "unguided")
+    deadline = time.monotonic() + SCRAPE_S
+    while (found := scrape()).get(wanted) != 4:
+        assert time.monotonic() < deadline, "\n".join(map(str, found.items()))
+        time.sleep(0.5)
+    assert found[("ray_mesoforge_in_flight", "")] == 0
+    assert found[("ray_mesoforge_batch_size_count", "")] >= 2
+    assert found[("ray_mesoforge_busy_seconds_total", "design")] > 0
+    documented = set(re.findall(r"ray_mesoforge_\w+", (repository / "docs" / "cluster.md").read_text()))
+    assert {re.sub("_(bucket|count|sum)$", "", name) for name, _ in found} <= documented

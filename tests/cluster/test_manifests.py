@@ -103,6 +103,41 @@ def test_a_kuberay_manifest_is_whole(name: str) -> None:
     assert len(images) == 1
 
 
+KUBERAY = {
+    "RayCluster": {"rayVersion", "authOptions", "headGroupSpec", "workerGroupSpecs"},
+    "RayJob": {
+        "entrypoint",
+        "backoffLimit",
+        "shutdownAfterJobFinishes",
+        "ttlSecondsAfterFinished",
+        "submissionMode",
+        "rayClusterSpec",
+    },
+    "headGroupSpec": {"rayStartParams", "template"},
+    "workerGroupSpecs": {"groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template"},
+}
+"""Fields of its API v1 (ray-operator/apis/ray/v1, read by hand; authOptions since 1.5) that the manifests use: one that
+is misspelt is none of them. No package ships the operator's schema."""
+
+
+@pytest.mark.parametrize("name", ["kuberay-cluster.yaml", "kuberay-job.yaml"])
+def test_kubernetes_takes_the_pods_of_a_kuberay_manifest(name: str) -> None:
+    """Against the schemas of Kubernetes, strictly: no field that it does not know."""
+    import kubernetes_validate
+
+    document, spec = load(name), ray_cluster(name)
+    assert set(document) == {"apiVersion", "kind", "metadata", "spec"}
+    assert set(document["spec"]) <= KUBERAY[document["kind"]] and set(spec) <= KUBERAY["RayCluster"]
+    assert set(spec["headGroupSpec"]) <= KUBERAY["headGroupSpec"]
+    for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+        assert set(group) <= KUBERAY["workerGroupSpecs"]
+        pod = {"apiVersion": "v1", "kind": "Pod", **group["template"]}
+        kubernetes_validate.validate(pod, kubernetes_validate.latest_version(), strict=True)
+    misspelt = {**pod, "spec": {**pod["spec"], "contaners": []}}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(misspelt, kubernetes_validate.latest_version(), strict=True)
+
+
 def test_the_job_waits_for_its_nodes_and_may_be_repeated() -> None:
     document, spec = load("kuberay-job.yaml"), ray_cluster("kuberay-job.yaml")
     nodes = 1 + sum(group["replicas"] for group in spec["workerGroupSpecs"])
