@@ -39,11 +39,14 @@ class Bar(Protocol):
 
 
 @contextmanager
-def phase(title: str, total: int, *, unit: str = "") -> Iterator[Bar]:
-    """A phase of work: a live bar on a terminal, else a line at its start and one at its end."""
+def phase(title: str, total: int, *, unit: str = "", says_left: bool = False) -> Iterator[Bar]:
+    """A phase of work: a live bar on a terminal, else a line at its start and one at its end.
+
+    The bar tells the time left at the rate so far, unless the notes do (`says_left`), which may know better.
+    """
     started = time.monotonic()
     if sys.stderr.isatty():
-        with _live_bar(title, total, unit) as bar:
+        with _live_bar(title, total, unit, says_left) as bar:
             yield bar
         return
     plain = _PlainBar(total)
@@ -71,7 +74,7 @@ class _PlainBar:
 
 
 @contextmanager
-def _live_bar(title: str, total: int, unit: str) -> Iterator[Bar]:
+def _live_bar(title: str, total: int, unit: str, says_left: bool) -> Iterator[Bar]:
     """The bar on one line, the note on a second: together they would not fit 80 columns."""
     from rich.console import Console, RenderableType
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -84,7 +87,15 @@ def _live_bar(title: str, total: int, unit: str) -> Iterator[Bar]:
                 yield Text(f"  {running.fields['note']}", no_wrap=True, overflow="ellipsis")
 
     class Live:
+        def __init__(self, total: int) -> None:
+            self._total, self._begun, self._first = total, time.monotonic(), -1
+
         def update(self, done: int, note: str = "", total: int | None = None) -> None:
+            self._total = self._total if total is None else total
+            self._first = done if self._first < 0 else self._first  # a run that goes on does not begin at 0
+            if not says_left and self._first < done < self._total:
+                rate = (done - self._first) / (time.monotonic() - self._begun)
+                note = ", ".join([*([note] if note else []), f"about {duration((self._total - done) / rate)} left"])
             progress.update(task, completed=done, note=note, total=total)
 
     columns = (
@@ -96,7 +107,7 @@ def _live_bar(title: str, total: int, unit: str) -> Iterator[Bar]:
     )
     with Noted(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(title, total=total or None, note="")
-        yield Live()
+        yield Live(total)
 
 
 def duration(seconds: float) -> str:

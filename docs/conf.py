@@ -24,7 +24,7 @@ def _inline(translator: HTML5Translator, node: nodes.math) -> None:
 
 def _block(translator: HTML5Translator, node: nodes.math_block) -> None:
     formula = tex2mathml(node.astext(), as_block=True)
-    translator.body.append(f'<div class="math" style="overflow-x: auto; margin: 1em 0">{formula}</div>')
+    translator.body.append(f'<div class="math" style="overflow: auto hidden; margin: 1em 0">{formula}</div>')
     raise nodes.SkipNode
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.terminal import Bar, duration, kept_on_interrupt, phase, table
+from cluster.terminal import Bar, kept_on_interrupt, phase, table
 from engine.errors import InputError
 from engine.metrics import nearest
 
@@ -63,11 +63,10 @@ def _long() -> Iterator[Callable[[float], None]]:
         bars: list[Bar] = []
 
         def on_progress(percent: float) -> None:
-            spent = time.monotonic() - started
-            if spent < LONG_S or percent <= 0 or not sys.stderr.isatty():
+            if time.monotonic() - started < LONG_S or percent <= 0 or not sys.stderr.isatty():
                 return
             if not bars:
                 bars.append(stack.enter_context(phase("query", 100, unit="%")))
-            bars[0].update(int(percent), f"about {duration(spent * (100 / percent - 1))} left")
+            bars[0].update(int(percent))
 
         yield on_progress

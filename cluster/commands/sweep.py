@@ -172,7 +172,7 @@ def _run(config: "StudyConfig", folder: Path, address: str, nodes: int, options:
         with (
             hold_study(config, folder),
             make_pool(folder, resources, [bundle.name for bundle in config.bundles], options) as pool,
-            phase("sweep", config.budget.trials or 0, unit="trials") as bar,
+            phase("sweep", config.budget.trials or 0, unit="trials", says_left=True) as bar,
         ):
             return run_study(config, folder, pool, lambda now: bar.update(now.trials_done, _note(now)))
 

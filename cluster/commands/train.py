@@ -194,6 +194,6 @@ class _Stages:
             if progress.step > 1:
                 say(f"{progress.stage}: goes on from step {progress.step - 1}")
             self._stage = progress.stage
-            self._bar = self._stack.enter_context(phase(progress.stage, progress.steps, unit="steps"))
+            self._bar = self._stack.enter_context(phase(progress.stage, progress.steps, unit="steps", says_left=True))
         left = f", {duration(progress.eta_s)} left" if progress.step < progress.steps else ""
         self._bar.update(progress.step, f"loss {progress.loss:.4f}{left}", progress.steps)

@@ -266,6 +266,9 @@ def _isotropy(micrographs: Micrographs, chords: NDArray[np.float64]) -> Finding:
     widest, sigmas, which = 1.0, 0.0, 0
     for phase, whole in enumerate(chords):
         if not bounded(whole):
+            if _endless(whole):  # layers or fibres along an axis: no scatter between blocks says more
+                widest, sigmas, which = math.inf, math.inf, phase
+                break
             continue
         longest, shortest = int(np.argmax(whole)), int(np.argmin(whole))
         ratio = float(whole[longest] / whole[shortest])
@@ -290,10 +293,13 @@ def _isotropy(micrographs: Micrographs, chords: NDArray[np.float64]) -> Finding:
             remedy="more images would show whether the material or chance has this direction; a bundle trained on "
             "these is isotropic",
         )
+    how = f"{names[which]} by {widest:.2f}, {sigmas:.1f} standard errors"
+    if math.isinf(widest):
+        how = f"{names[which]} runs through without an end along some axes (inf)"
     return Finding(
         topic="isotropy",
         verdict=Verdict.POOR if widest > 1.5 else Verdict.CAUTION,
-        text=f"anisotropic, {names[which]} by {widest:.2f}, {sigmas:.1f} standard errors: {text}",
+        text=f"anisotropic, {how}: {text}",
         remedy="tell the planes apart (--images xy=... --images xz,yz=...); a bundle trained without is isotropic: its "
         "volumes have the mean of the directions" + (", which is none of them" if widest > 1.5 else ""),
     )
@@ -313,8 +319,9 @@ def _told_apart(micrographs: Micrographs) -> Finding:
         f"{name} " + ", ".join(f"{axis} {value:.1f}" for axis, value in zip(AXES, means[phase], strict=True))
         for phase, name in enumerate(names)
     )
-    widest = max((float(row.max() / row.min()) for row in means if bounded(row)), default=1.0)
-    text = f"planes are told apart; mean chords in pixels: {listed}; the axes differ by {widest:.2f} at most"
+    widest = max((float(row.max() / row.min()) for row in means if bounded(row) or _endless(row)), default=1.0)
+    differ = "without an end along some (inf)" if math.isinf(widest) else f"the axes differ by {widest:.2f} at most"
+    text = f"planes are told apart; mean chords in pixels: {listed}; {differ}"
     if widest < ANISOTROPY:
         return Finding(
             topic="isotropy",
@@ -323,6 +330,12 @@ def _told_apart(micrographs: Micrographs) -> Finding:
             remedy="the planes look alike: without their names each crop teaches all three, in eight orientations",
         )
     return Finding(topic="isotropy", verdict=Verdict.GOOD, text=text)
+
+
+def _endless(chords: NDArray[np.float64]) -> bool:
+    """Whether a phase meets interfaces along some axes and none along others."""
+    there = bool((chords > 0).all())
+    return there and bool(np.isinf(chords).any()) and bool(np.isfinite(chords).any())
 
 
 def _amount(micrographs: Micrographs, crop: int) -> Finding:

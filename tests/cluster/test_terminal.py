@@ -58,6 +58,20 @@ def test_a_phase_on_a_terminal_is_a_bar(capsys: pytest.CaptureFixture[str], monk
     assert captured.out == ""
 
 
+@pytest.mark.parametrize("says_left", [False, True])
+def test_a_bar_tells_the_time_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, says_left: bool
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "xterm")
+    with phase("work", 4, says_left=says_left) as bar:
+        bar.update(1)
+        bar.update(2, "measuring")
+    shown = capsys.readouterr().err
+    assert ("measuring, about 0.0 s left" in shown) is not says_left and "measuring" in shown
+
+
 def test_kept_on_interrupt_says_what_is_kept() -> None:
     with pytest.raises(Interrupted) as caught, kept_on_interrupt("ten rows"):
         raise KeyboardInterrupt

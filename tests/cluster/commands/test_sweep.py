@@ -48,7 +48,12 @@ def test_check_prints_the_plan_and_writes_nothing(call: Call, study: Path, tmp_p
     assert [path.name for path in (tmp_path / "cwd").iterdir()] == ["tiny.yaml"]
 
 
-STAND_INS = {"nmc": ("nmc-cathode", ("pore", "nmc", "binder")), "sofc": ("sofc-anode", ("a", "b", "c"))}
+STAND_INS = {
+    "nmc": ("nmc-cathode", ("pore", "nmc", "binder")),
+    "sofc": ("sofc-anode", ("a", "b", "c")),
+    "separator": ("separator", ("a", "b")),
+    "fibre": ("fibre-composite", ("matrix", "fibre")),
+}
 """Of bundles that recipes need and that do not ship: name and phases, by the first word of the recipe."""
 
 

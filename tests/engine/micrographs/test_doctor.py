@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from engine.errors import InputError
 from engine.micrographs.doctor import Finding, Verdict, diagnose
-from tests.structures import level_cut
+from tests.structures import laminate, level_cut
 
 GOOD, CAUTION, POOR = Verdict.GOOD, Verdict.CAUTION, Verdict.POOR
 
@@ -160,3 +160,14 @@ def test_planes_that_are_told_apart(tmp_path: Path) -> None:
     assert z > 1.5 * y and y == pytest.approx(x, rel=0.2)
     _, findings = diagnose([f"xy={tmp_path}/xy.npy", f"xz,yz={tmp_path}/other.npy"])
     assert "look alike" in {each.topic: each for each in findings}["isotropy"].remedy
+
+
+def test_layers_without_an_end_are_anisotropic(tmp_path: Path) -> None:
+    """A line along them meets no interface: their chords are not known, only that they are longer than the sample."""
+    np.save(tmp_path / "layers.npy", laminate((64, 64, 64), 0, 12, 5))
+    _, findings = diagnose([tmp_path / "layers.npy"])
+    found = {each.topic: each for each in findings}["isotropy"]
+    assert found.verdict is POOR and "runs through without an end" in found.text and "tell the planes" in found.remedy
+    _, findings = diagnose([f"xy,xz,yz={tmp_path}/layers.npy"])
+    found = {each.topic: each for each in findings}["isotropy"]
+    assert found.verdict is GOOD and "without an end along some" in found.text

@@ -69,6 +69,15 @@ def test_the_shipped_table_is_stable_and_marks_its_doubts() -> None:
     assert "youngs_modulus_gpa" in materials.phases["matrix"].doubtful
 
 
+def test_the_shipped_fibres_are_stiff_along_x_and_alike_across() -> None:
+    [stiffness] = load_materials("t300_epoxy").stiffnesses(["fibre"])
+    constants = engineering_constants(stiffness)
+    assert constants is not None
+    young = constants.youngs_modulus_gpa
+    assert [young[axis] for axis in "xyz"] == pytest.approx([230, 15, 15])
+    assert stiffness[3, 3] == pytest.approx(7) and stiffness[1, 1] - stiffness[1, 2] == pytest.approx(14, rel=1e-3)
+
+
 def test_the_shipped_cathode_has_empty_pores_and_stiff_particles() -> None:
     materials = load_materials("nmc_cathode")
     pore, nmc, binder = materials.stiffnesses(["pore", "nmc", "binder"])

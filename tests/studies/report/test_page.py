@@ -1,5 +1,6 @@
 """studies.report.page: the page as text, and as a real browser shows it."""
 
+import base64
 import io
 import json
 import re
@@ -16,10 +17,11 @@ from PIL import Image
 from actors.volumes import VolumeWriter
 from studies.folder import STUDY_FILE
 from studies.report.page import _script_json, write_report
-from studies.table import append_rows
+from studies.table import append_rows, write_rows
 from tests.browsers import complaints
 from tests.studies.fakes import PHASES
 from tests.studies.made_up import make_up
+from tests.studies.test_results import FIRST_VERSION
 
 HOSTILE = """</script><img src=x onerror="hacked=1"><b>&'"""
 
@@ -66,6 +68,17 @@ def test_nothing_is_left_of_a_report_that_could_not_be_written(tmp_path: Path) -
     with pytest.raises(OSError):
         write_report(tmp_path, place / "report.html")
     assert [path.name for path in place.iterdir()] == ["report.html"]
+
+
+def test_rows_of_an_earlier_version_are_in_the_page(tmp_path: Path) -> None:
+    (tmp_path / "structures").mkdir()
+    shutil.copy(FIRST_VERSION, tmp_path / "structures" / "0000-old.parquet")
+    write_rows(tmp_path, [{"structure_id": "new", "status": "missed", "fraction_pore": 0.3}], PHASES)
+    document = data_of(write_report(tmp_path, tmp_path / "report.html").path.read_text(encoding="utf-8"))
+    assert len(document["ids"]) == 4 and "new" in document["ids"]
+    [fraction] = [column for column in document["columns"] if column["label"] == "fraction[pore]"]
+    values = np.frombuffer(base64.b64decode(fraction["values"]), "<f4")
+    assert np.isfinite(values).sum() == 3, "one of the old rows failed"
 
 
 def until(driver: Any, condition: str, seconds: float = 90) -> Any:
