@@ -66,6 +66,7 @@ def test_recipes_check_as_soon_as_their_bundle_is_there(
     if not (ZOO / bundle).is_dir():
         assert f"'{bundle}'" in refused("sweep", recipe, "--check")
     write_untrained_bundle(tmp_path / "bundles" / bundle, phases)
+    monkeypatch.setattr("cluster.plan._probe", lambda config, shape: 1.0)  # stiffness of noise takes its time
     called = call("sweep", recipe, "--check")
     assert called.status == 0, called.stderr
     assert f"into runs/{recipe} (new)" in called.stdout and "estimate: about" in called.stdout
