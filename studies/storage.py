@@ -86,7 +86,14 @@ def read_trials(out: Path) -> list[optuna.trial.FrozenTrial]:
     with quiet():
         storage = JournalStorage(JournalSnapshot(path))
         studies = storage.get_all_studies()
-        return storage.get_all_trials(studies[0]._study_id) if studies else []
+    if not studies:
+        if b"\n" in path.read_bytes():  # one torn record is how a study begins; a whole one that is no record is damage
+            raise InputError(
+                f"{path}: holds no record that can be read; restore it, or move it away: rows and volumes are whole "
+                "without it"
+            )
+        return []
+    return storage.get_all_trials(studies[0]._study_id)
 
 
 def _storage_url(out: Path) -> str | None:

@@ -7,6 +7,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from engine.errors import InputError
 from studies.folder import JOURNAL
 from studies.journal import CUT_SUFFIX, repair_journal
 from studies.space import distributions
@@ -87,6 +88,15 @@ def test_reading_takes_no_lock_writes_nothing_and_bears_a_torn_tail(tmp_path: Pa
     assert states(tmp_path) == [TrialState.COMPLETE, TrialState.RUNNING]
     assert (tmp_path / JOURNAL).read_bytes() == journal + b'{"op_code": 6, "tri'
     assert [path.name for path in tmp_path.iterdir()] == [JOURNAL]
+
+
+def test_a_journal_of_which_nothing_can_be_read_is_named(tmp_path: Path) -> None:
+    """No trials would be a wrong answer."""
+    (tmp_path / JOURNAL).write_bytes(b"not a record\n" * 3)
+    with pytest.raises(InputError, match=f"{JOURNAL}: holds no record that can be read; restore it, or move it away"):
+        read_trials(tmp_path)
+    (tmp_path / JOURNAL).write_bytes(b'{"op_code": 0, "worker')
+    assert read_trials(tmp_path) == []
 
 
 def test_a_folder_without_a_journal_has_no_trials(tmp_path: Path) -> None:
