@@ -142,7 +142,7 @@ def draw_page(
         field=field,
         field_title=title,
         voxel_size_um=read.voxel_size_um,
-        title=read.file,
+        title=Path(read.file).name,
     )
     path = Path(target)
     replace_whole(path, lambda stream: figure.savefig(stream, format=path.suffix[1:].lower(), dpi=150))

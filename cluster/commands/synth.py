@@ -75,12 +75,20 @@ def synth(
     print(table(["structure", *columns], [[row["structure_id"], *(row[name] for name in columns)] for row in shown]))
     if len(rows) > len(shown):
         print(f"... and {len(rows) - len(shown)} more")
+    print(f"\nknown of this material\n{_known(made, sides)}")
     print(f'\nall columns: mesoforge query {out} "SELECT * FROM structures"')
     noun = "image" if len(sides) == 2 else "volume"
     print(
         f"{len(rows)} {noun}{'s' if len(rows) > 1 else ''} of {recipe} in {out}; labels: "
         + ", ".join(f"{label} {name}" for label, name in enumerate(names))
     )
+
+
+def _known(made: "Material", sides: tuple[int, ...]) -> str:
+    from engine.micrographs.synthetic.truth import known_truth
+
+    rows = [[each.quantity, each.value, each.unit] for each in known_truth(made, sides)]
+    return table(["quantity", "value", "unit"], rows)
 
 
 def _listing() -> str:
