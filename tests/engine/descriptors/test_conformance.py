@@ -5,6 +5,7 @@ import torch
 
 from engine.descriptors.chords import chord_lengths, mean_chord, soft_chord_lengths, soft_mean_chord
 from engine.descriptors.connectivity import connected_fractions
+from engine.descriptors.covariance import directional_autocovariance
 from engine.descriptors.euler import euler_number_density, soft_euler_number_density
 from engine.descriptors.fractions import soft_fractions, volume_fractions
 from engine.descriptors.lineal_path import lineal_path, soft_lineal_path
@@ -85,6 +86,14 @@ class TestDirectionalS2(DescriptorConformance):
     @staticmethod
     def measure(volume, *, space_dims=3, periodic=False):
         return directional_s2(volume, 6, space_dims=space_dims, periodic=periodic)
+
+
+class TestDirectionalAutocovariance(DescriptorConformance):
+    per_axis, rest = True, 1
+
+    @staticmethod
+    def measure(volume, *, space_dims=3, periodic=False):
+        return directional_autocovariance(volume, 6, space_dims=space_dims, periodic=periodic)
 
 
 class TestRadialS2(DescriptorConformance):
