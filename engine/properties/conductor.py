@@ -162,32 +162,40 @@ def insulator_gradient(conducts: Tensor, known: Tensor, u: Tensor, periodic: boo
     Returns: [B, 1 or 3, N], 0 where a voxel conducts.
     """
 
+    potential = _with_border(u, periodic, 0, 1)
+    strides = potential.stride()[1:]
+
     def growth(conducts: Tensor, axes: Sequence[int]) -> Tensor:
-        weight = (known & conducts).to(u)
-        weights = _with_border(weight, periodic, 1.0, 1.0)
-        potentials = _with_border(u * weight, periodic, 0.0, 1.0)  # of the neighbours; 0 where there is none
-        neighbours = []
+        joined = _with_border(known & conducts, periodic, 1, 1)
+        near = torch.zeros_like(joined)  # the voxels that could open onto something: few, so that they are picked out
+        inner = near[:, 1:-1, 1:-1, 1:-1]
         for axis in axes:
-            for shifted in (slice(None, -2), slice(2, None)):
-                where = [slice(None)] + [slice(1, -1)] * 3
-                where[axis + 1] = shifted
-                neighbours.append((weights[tuple(where)], potentials[tuple(where)]))
-        count, own = torch.zeros_like(u), torch.zeros_like(u)
-        for has, potential in neighbours:
-            count += has
-            own += potential
-        own = torch.where(known, u, own.div_(count.clamp_(min=1)))
-        total = torch.zeros_like(u)
-        for has, potential in neighbours:
-            total += (potential - own).square_().mul_(has)
-        return total.mul_(2).mul_(~conducts).flatten(1)
+            size = joined.shape[axis + 1]
+            for start in (0, 2):
+                inner |= joined.narrow(axis + 1, start, size - 2)[_inside_but(axis)]
+        inner &= ~conducts
+        at = near.flatten().nonzero()[:, 0]
+        beside = torch.stack([at + sign * strides[axis] for axis in axes for sign in (-1, 1)])
+        has = joined.flatten()[beside].to(u)
+        potentials = potential.flatten()[beside]
+        own = (potentials * has).sum(0) / has.sum(0)
+        voxels = inner.flatten().nonzero()[:, 0]
+        own = torch.where(known.flatten()[voxels], u.flatten()[voxels], own)
+        out = torch.zeros_like(u).flatten()
+        out[voxels] = (potentials - own).square_().mul_(has).sum(0) * 2
+        return out.view(len(u), -1)
 
     if conducts.shape[1] == 1:
         return growth(conducts[:, 0], range(3)).unsqueeze(1)
     return torch.stack([growth(each, [axis]) for axis, each in enumerate(conducts.unbind(1))], dim=1)
 
 
-def _with_border(values: Tensor, periodic: bool, before: float, behind: float) -> Tensor:
+def _inside_but(axis: int) -> tuple[slice, ...]:
+    """Index of [B, X + 2, Y + 2, Z + 2] that takes the border off all axes but one."""
+    return (slice(None), *(slice(None) if other == axis else slice(1, -1) for other in range(3)))
+
+
+def _with_border(values: Tensor, periodic: bool, before: int, behind: int) -> Tensor:
     """Values [B, X, Y, Z] with a border of one voxel: `before` and `behind` along X; across it, 0 or the other side."""
     b, x, y, z = values.shape
     out = values.new_zeros(b, x + 2, y + 2, z + 2)

@@ -132,7 +132,7 @@ class Homogenized:
 
     def _by_phase(self, by_basis: Tensor) -> Tensor:
         voxels = by_basis.shape[-3:].numel()
-        return torch.einsum("brdhw,kr->bkdhw", by_basis, self.mixing.to(by_basis)) / voxels
+        return torch.einsum("brdhw,kr->bkdhw", by_basis, self.mixing.to(by_basis)).contiguous() / voxels
 
 
 @torch.no_grad()

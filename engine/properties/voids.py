@@ -77,7 +77,7 @@ def loose_voxels(void: Tensor, elements: Tensor) -> LooseVoxels:
 
 def settling(element: Tensor, pattern: int) -> Tensor:
     """[24, 24]: corner displacements -> the same with the loose corners where `element` [24, 24] costs the least."""
-    loose = torch.tensor([bool(pattern >> c & 1) for c in range(8)]).repeat_interleave(3)
+    loose = torch.tensor([bool(pattern >> c & 1) for c in range(8)], device=element.device).repeat_interleave(3)
     out = torch.diag(torch.where(loose, 0.0, 1.0).double())
     if not bool(loose.all()):
         inner, outer = element[loose][:, loose], element[loose][:, ~loose]
