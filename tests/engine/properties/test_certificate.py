@@ -85,6 +85,15 @@ def test_periodic_sides() -> None:
     assert certified.outcome is Outcome.CONVERGED and certified.value == pytest.approx(ours, rel=5e-3)
 
 
+@pytest.mark.parametrize("shape", [(12, 13, 11), (12, 1, 11), (12, 14, 1)])
+def test_odd_periodic_sides(shape: tuple[int, int, int]) -> None:
+    """Two periods are solved, for TauFactor's black and white voxels would meet their like across an odd side."""
+    phase = structures.level_cut(shape, 0.7, 1.2, seed=3)
+    certified = certify_diffusivity(phase, 0, periodic=True)
+    ours = solve(torch.from_numpy(phase)[None], 0, periodic=True).value.item()
+    assert certified.outcome is Outcome.CONVERGED and certified.value == pytest.approx(ours, rel=5e-3)
+
+
 def test_asks_for_memory_first() -> None:
     with pytest.raises(InputError, match="9000x9000x9000"):
         certify_diffusivity(np.broadcast_to(np.ones(1, bool), (9000, 9000, 9000)), 0)
