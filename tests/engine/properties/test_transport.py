@@ -112,8 +112,8 @@ def sangani_acrivos(lattice: str, ratio: float, f: float) -> float:
 @pytest.mark.parametrize("ratio", (0.0, 10.0))
 def test_spheres_on_cubic_lattices_follow_the_published_series(lattice: str, ratio: float) -> None:
     """A. S. Sangani and A. Acrivos, Proc. R. Soc. Lond. A 386, 263 (1983); the coefficients of the simple cubic lattice
-    were checked against a second source, those of the others by this test alone. The staircase of an insulating sphere costs
-    a first order in the voxel size, which two sizes extrapolate away."""
+    were checked against a second source, those of the others by this test alone. The staircase of an insulating sphere
+    costs a first order in the voxel size, which two sizes extrapolate away."""
     errors = []
     for size in (20, 40):
         phase = spheres_on_lattice(lattice, 0.25, size)
