@@ -22,6 +22,7 @@ from cluster.commands import (
     query,
     regenerate,
     report,
+    sample,
     sweep,
     synth,
     train,
@@ -69,6 +70,7 @@ def root(
 app.command("models", short_help="list the bundles there are")(models.models)
 app.command("train", short_help="micrographs into a bundle; --check examines them first")(train.train)
 app.command("synth", short_help="samples of a synthetic material with known truth")(synth.synth)
+app.command("sample", short_help="2D images that look like a bundle's micrographs")(sample.sample)
 app.command("reconstruct", short_help="3D volumes that look like a bundle's material")(generate.reconstruct)
 app.command("design", short_help="3D volumes that have the targets you give")(generate.design)
 app.command("characterize", short_help="measure labelled volumes and images of any origin")(characterize.characterize)

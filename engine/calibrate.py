@@ -22,7 +22,7 @@ from engine.descriptors.surface import surface_area
 from engine.descriptors.two_point import directional_s2
 from engine.design import decode_latents, sample_latents
 from engine.micrographs.crops import CropSampler, one_hot
-from engine.micrographs.micrograph import Micrographs
+from engine.micrographs.micrograph import Micrographs, Slicing
 from engine.models.bundle import Bundle
 from engine.models.inference import Inference
 from engine.models.presets import TrainingConfig
@@ -61,12 +61,12 @@ def latent_statistics(
     inference: Inference, crops: CropSampler, phases: int, seed: int, count: int
 ) -> tuple[Tensor, Composition]:
     """Autocovariance [C, L] or [C, 3, L] of the normalised latents and composition, from `count` training crops."""
-    drawn, planes = crops.draw(count, np.random.default_rng([seed, 2]))
-    hot = one_hot(drawn, phases).to(inference.device)
+    drawn = crops.draw(count, np.random.default_rng([seed, 2]))
+    hot = one_hot(drawn.indices, phases).to(inference.device)
     latents = inference.encode(hot).cpu()  # [M, C, h, w]
     centred = latents - latents.mean(dim=(0, 2, 3))[:, None, None]
     if crops.anisotropic:
-        autocovariance = axial_autocovariance(centred, planes, TAPER)
+        autocovariance = axial_autocovariance(centred, drawn.planes, TAPER)
     else:
         autocovariance = radial_autocovariance(centred, TAPER)
     return autocovariance, fit_composition(latents, hot.mean(dim=(2, 3)).cpu())
@@ -88,7 +88,7 @@ def image_statistics(micrographs: Micrographs) -> Statistics:
     phases = len(micrographs.phases)
     if not micrographs.is_anisotropic:
         return _average([_alike(_statistics(array, phases)) for array in micrographs.arrays])
-    return _by_axis([_plane_statistics(array, axis, plane, phases) for array, axis, plane in micrographs.slicings()])
+    return _by_axis([_plane_statistics(slicing, phases) for slicing in micrographs.slicings()])
 
 
 def volume_statistics(volumes: Sequence[NDArray[np.uint8]], phases: int, *, by_axis: bool = False) -> Statistics:
@@ -120,15 +120,14 @@ def _crossings(found: Statistics) -> Statistics:
     return replace(found, surface=2 * (found.s2[..., 0] - found.s2[..., 1]))
 
 
-def _plane_statistics(array: NDArray[np.uint8], axis: int, plane: int, phases: int) -> Statistics:
-    """Of the slices of an array that show one plane; NaN along the axis across it."""
-    stacked = array[None] if axis < 0 else np.moveaxis(array, axis, 0)
-    found = _average([_crossings(_statistics(image, phases)) for image in stacked])
+def _plane_statistics(slicing: Slicing, phases: int) -> Statistics:
+    """Of the images of one plane; NaN along the axis across it."""
+    found = _average([_crossings(_statistics(slicing.image(i), phases)) for i in range(slicing.images)])
     return Statistics(
         fraction=found.fraction,
-        surface=np.insert(found.surface, plane, np.nan, axis=1),
-        s2=np.insert(found.s2, plane, np.nan, axis=1),
-        lineal=np.insert(found.lineal, plane, np.nan, axis=1),
+        surface=np.insert(found.surface, slicing.plane, np.nan, axis=1),
+        s2=np.insert(found.s2, slicing.plane, np.nan, axis=1),
+        lineal=np.insert(found.lineal, slicing.plane, np.nan, axis=1),
     )
 
 

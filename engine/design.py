@@ -30,7 +30,7 @@ from engine.guidance.targets import Target, check_feasible
 from engine.guidance.volume import check_guided, fraction_goals, guide
 from engine.measure import Measurement as Measurement  # named here too: `design` is where a user looks for them
 from engine.measure import measure as measure
-from engine.models.bundle import Bundle
+from engine.models.bundle import Bundle, Card
 from engine.models.inference import Inference, one_thread
 from engine.outcomes import DesignOutcome
 from engine.request import Request, Settings
@@ -82,13 +82,17 @@ def design(request: Request, bundle: Bundle) -> DesignResult:
     return DesignResult(generated=generated, measurement=measurement, outcome=outcome)
 
 
-def check_request(request: Request, phases: Sequence[str], factor: int = 4) -> None:
+def check_request(request: Request, card: Card) -> None:
     """Refuse what cannot be generated, before anything is computed.
 
     Raises:
         InputError: a shape that does not fit the autoencoder, or a target no structure can have.
     """
-    step = 4 * factor  # the denoiser halves the latent plane twice
+    if card.classes:
+        raise InputError(
+            f"bundle {card.name}: makes images of {len(card.classes)} classes, not volumes; mesoforge sample draws them"
+        )
+    step, phases = card.side_step, card.phase_names
     if any(side % step or side < SMALLEST_SIDE for side in request.shape):
         raise InputError(
             f"shape {'x'.join(map(str, request.shape))}: every side must be a multiple of {step}, "
@@ -122,7 +126,7 @@ def generate(
         InputError: a request that cannot be met (`check_request`).
     """
     for request in requests:
-        check_request(request, bundle.card.phase_names, bundle.factor)
+        check_request(request, bundle.card)
     inference = inference or Inference(bundle)
     groups: dict[tuple[tuple[int, int, int], Settings], list[int]] = {}
     for i, request in enumerate(requests):

@@ -116,7 +116,7 @@ def design(
         )
         for number in range(count)
     ]
-    check_request(requests[0], card.phase_names, bundle.factor)
+    check_request(requests[0], card)
     structures = []
     for start in range(0, count, BATCH):
         for generated in generate(requests[start : start + BATCH], bundle, progress):

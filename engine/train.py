@@ -42,7 +42,7 @@ def train(
     source: str = "",
     licence: str = "",
     on_progress: Report | None = None,
-) -> Card:
+) -> Card | None:
     """Train a bundle, or go on with one that was interrupted.
 
     Args:
@@ -53,7 +53,7 @@ def train(
         on_progress: called after each step of each stage.
 
     Returns:
-        the card of the finished bundle.
+        the card of the finished bundle; None in all but the first of several processes (`torchrun`).
 
     Raises:
         InputError: `out` holds something else, or a finished bundle.
@@ -64,8 +64,9 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     workspace = out / WORKSPACE
     networks = train_networks(micrographs, workspace, config, on_progress)
+    if not networks.leads:
+        return None
     started = time.perf_counter()
-    schedule = {"timesteps": config.train_timesteps, "beta_start": config.beta_start, "beta_end": config.beta_end}
     card = Card(
         name=out.resolve().name,
         material=material or out.resolve().name,
@@ -77,7 +78,7 @@ def train(
         crop=config.crop,
         autoencoder=networks.autoencoder.config,
         denoiser=networks.denoiser.config,
-        schedule=schedule,
+        schedule=config.schedule_numbers,
         calibration={"numbers": asdict(SamplerNumbers())},
         data=tuple(asdict(record) for record in micrographs.sources),
         source=source,
@@ -85,6 +86,7 @@ def train(
         training={"command": command, "seed": config.seed, "config": asdict(config), "torch": torch.__version__},
         metrics={},
         weights_sha256="",
+        classes=micrographs.classes,
     )
     # Saved and read back first: the calibration and every metric are those of the file (half precision), not of the
     # networks in memory.
@@ -98,7 +100,7 @@ def train(
     calibration = uncorrected(autocovariance)
     bundle = Bundle(bundle.card, bundle.autoencoder, bundle.denoiser, calibration, composition, config.device)
     curve: list[dict[str, Any]] = []
-    if config.calibrate:
+    if config.calibrate and not micrographs.classes:  # classes are of images: no volume could be judged by them
         wanted = image_statistics(micrographs)
         record = workspace / "calibration.json"
         known = json.loads(record.read_text()) if record.exists() else []

@@ -178,7 +178,7 @@ def _prepare(
         settings=settings,
         formats=tuple(known_format(name.strip()) for name in formats.split(",")),
     )
-    check_request(structures.request(0), card.phase_names)
+    check_request(structures.request(0), card)
     return card, structures
 
 

@@ -128,9 +128,9 @@ def _check_bundles(config: "StudyConfig") -> None:
     from engine.models.bundle import load_bundle
 
     for bundle in config.bundles:
-        load_bundle(bundle.name)  # whole, and fits its card
+        card = load_bundle(bundle.name).card  # whole, and its weights fit
         for shape in config.shapes:
-            check_request(Request(structure_id="any", bundle=bundle.name, shape=shape, seed=0), bundle.phases)
+            check_request(Request(structure_id="any", bundle=bundle.name, shape=shape, seed=0), card)
     check_guided([*config.targets, *(Target(metric=entry.metric, low=0.0) for entry in config.target_entries)])
 
 

@@ -1,20 +1,17 @@
 """`mesoforge synth`: images and volumes of synthetic materials, whose truth is known."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cluster.structures import contents
-from cluster.terminal import kept_on_interrupt, phase, table
+from cluster.drawn import DrawnSet, complete, next_steps, print_fractions
+from cluster.terminal import table
 from engine.errors import InputError
 
 if TYPE_CHECKING:
-    from actors.rows import Row
-    from engine.micrographs.synthetic.grid import Labels, Material
-
-BATCH = 64
-"""Structures between two writings of the table; their files are written one by one."""
+    from engine.micrographs.synthetic.grid import Material
 
 
 def synth(
@@ -68,20 +65,25 @@ def synth(
         raise InputError(f"--seed {seed}: must be 0 or above")
     sides = _sides(size, dimensions, shape, default=2 if material == "matched" else 3)
     made, recipe = _material(material, setting or [], like, len(sides))
-    rows = _run(_Set(out=out, material=made, recipe=recipe, shape=sides, seed=seed, count=count))
-    names = made.phases
-    columns = [f"fraction_{name}" for name in names]
-    shown = rows[:10]
-    print(table(["structure", *columns], [[row["structure_id"], *(row[name] for name in columns)] for row in shown]))
-    if len(rows) > len(shown):
-        print(f"... and {len(rows) - len(shown)} more")
-    print(f"\nknown of this material\n{_known(made, sides)}")
-    print(f'\nall columns: mesoforge query {out} "SELECT * FROM structures"')
-    noun = "image" if len(sides) == 2 else "volume"
-    print(
-        f"{len(rows)} {noun}{'s' if len(rows) > 1 else ''} of {recipe} in {out}; labels: "
-        + ", ".join(f"{label} {name}" for label, name in enumerate(names))
+    from engine.micrographs.synthetic.grid import check_grid
+
+    drawn = lru_cache(maxsize=1)(lambda each: made.sample(sides, each))
+    wanted = DrawnSet(
+        out=out,
+        recipe=recipe,
+        origin=f"synthetic:{recipe}",
+        title=f"drawing {recipe.partition('(')[0]}",
+        phases={name: label for label, name in enumerate(made.phases)},
+        shape=check_grid(sides, seed),
+        seed=seed,
+        count=count,
+        draw=lambda seeds: [drawn(each) for each in seeds],
+        attempt=drawn,
     )
+    rows = complete(wanted)
+    print_fractions(rows, wanted)
+    print(f"\nknown of this material\n{_known(made, sides)}")
+    print(next_steps(wanted, recipe))
 
 
 def _known(made: "Material", sides: tuple[int, ...]) -> str:
@@ -131,107 +133,3 @@ def _sides(size: int | None, dimensions: int | None, shape: str | None, *, defau
     if count not in (2, 3):
         raise InputError(f"--dimensions {count}: must be 2 or 3")
     return (64 if size is None else size,) * count
-
-
-class _Set:
-    """The structures of one command line and the folder they go to. Ids and seeds are functions of the recipe, the
-    shape, the seed and the number."""
-
-    def __init__(
-        self, *, out: Path, material: "Material", recipe: str, shape: tuple[int, ...], seed: int, count: int
-    ) -> None:
-        from engine.micrographs.synthetic.grid import check_grid
-        from engine.request import structure_id, structure_seed
-
-        self.out, self.material, self.recipe = out, material, recipe
-        self.shape, self.count = check_grid(shape, seed), count
-        key = f"{recipe}/{shape}/{seed}"
-        self._id = lambda number: structure_id(key, 0, number)
-        self.seeds = [structure_seed("", seed, 0, number) for number in range(count)]
-        self.ids = [self._id(number) for number in range(count)]
-
-    def path(self, name: str) -> Path:
-        return self.out / f"{name}.tif"
-
-    def finished(self) -> "dict[str, Row]":
-        """Rows of what is in the folder already, by id.
-
-        Raises:
-            InputError: the folder holds something else.
-        """
-        names, rows = contents(self.out)
-        known = {self._id(number) for number in range(max(self.count, len(rows), len(names)))}
-        for name in [*(row["structure_id"] for row in rows), *(n.partition(".")[0] for n in names)]:
-            if name not in known:
-                raise InputError(
-                    f"--out {self.out}: holds something else ('{name}'); give the options it was made with, or name a "
-                    "new or empty folder"
-                )
-        return {str(row["structure_id"]): row for row in rows if self.path(str(row["structure_id"])).is_file()}
-
-    def row(self, number: int, labels: "Labels") -> "Row":
-        """Row of a structure: its geometry alone is measured; `characterize` does the rest."""
-        from actors.volumes import volume_sha256
-        from engine.descriptors.fractions import volume_fractions
-        from engine.descriptors.surface import surface_area
-        from engine.metrics import Metric
-        from engine.outcomes import DesignOutcome, Outcome
-        from engine.version import code_version
-
-        dimensions, names = labels.ndim, self.material.phases
-        row: Row = {
-            "structure_id": self.ids[number],
-            "seed": self.seeds[number],
-            "shape_z": 1 if dimensions == 2 else labels.shape[0],
-            "shape_y": labels.shape[-2],
-            "shape_x": labels.shape[-1],
-            "bundle": f"synthetic:{self.recipe}",
-            "code_version": code_version(),
-            "status": str(DesignOutcome.UNGUIDED),
-            "reason": "",
-            "device": "cpu",
-            "volume_sha256": volume_sha256(labels if dimensions == 3 else labels[None]),
-        }
-        fractions = volume_fractions(labels, range(len(names)), space_dims=dimensions).tolist()
-        for label, (name, fraction) in enumerate(zip(names, fractions, strict=True)):
-            area = float(surface_area(labels == label, space_dims=dimensions))
-            for metric, value in ((Metric("fraction", name), fraction), (Metric("surface_area", name), area)):
-                row[metric.column] = value
-                row[f"{metric.column}_outcome"] = str(Outcome.MEASURED if fraction else Outcome.ABSENT)
-        return row
-
-
-def _run(wanted: _Set) -> "list[Row]":
-    """Make what is missing; returns the rows of all, in order."""
-    from engine.export.images import write_image
-    from engine.export.volumes import write_volume
-    from studies.folder import check_place
-    from studies.table import append_rows
-
-    write = write_image if len(wanted.shape) == 2 else write_volume
-    finished = wanted.finished()
-    missing = [number for number, name in enumerate(wanted.ids) if name not in finished]
-    if not missing:
-        return [finished[name] for name in wanted.ids]
-    check_place(wanted.out)
-    kept = f"what the table lists is in {wanted.out}; give the same command again for the rest"
-    done, fresh = wanted.count - len(missing), []
-    first = wanted.material.sample(
-        wanted.shape, wanted.seeds[missing[0]]
-    )  # what cannot be shows before a folder is made
-    wanted.out.mkdir(parents=True, exist_ok=True)
-    with (
-        kept_on_interrupt(kept),
-        phase(f"drawing {wanted.recipe.partition('(')[0]}", wanted.count, unit="samples") as bar,
-    ):
-        for place, number in enumerate(missing):
-            bar.update(done + place)
-            labels = first if place == 0 else wanted.material.sample(wanted.shape, wanted.seeds[number])
-            write(labels, wanted.path(wanted.ids[number]))
-            fresh.append(wanted.row(number, labels))
-            if len(fresh) == BATCH or place == len(missing) - 1:
-                append_rows(wanted.out, fresh, wanted.material.phases)
-                finished |= {str(row["structure_id"]): row for row in fresh}
-                fresh = []
-        bar.update(wanted.count)
-    return [finished[name] for name in wanted.ids]

@@ -1,11 +1,12 @@
 """`mesoforge train`: micrographs in, a bundle out."""
 
+import os
 import shlex
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -39,9 +40,23 @@ def train(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="BUNDLE", help="Folder of the new bundle.")] = None,
     more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
-    preset: Annotated[str, typer.Option(help="Training settings: cpu or gpu.", metavar="NAME")] = "cpu",
+    preset: Annotated[
+        str, typer.Option(help="Settings: cpu, gpu, paper-001, paper-002, paper-003.", metavar="NAME")
+    ] = "cpu",
     steps: Annotated[
         int | None, typer.Option(help="Denoiser steps instead of the preset's.", metavar="N", show_default=False)
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Another setting than the preset's, such as prediction=epsilon; a wrong name lists them all.",
+        ),
+    ] = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option("--class", metavar="NAME=PATH", help="Images of one of several classes, instead of --images."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.", metavar="S")] = 0,
     voxel_size_um: Annotated[
@@ -84,7 +99,8 @@ def train(
     from studies.folder import check_place
 
     paths = [*(images or []), *(more or [])]
-    if not paths:
+    by_class = _by_class(classes or [])
+    if not paths and not by_class:
         raise InputError("--images: no image is named; give files, folders or patterns (see mesoforge train --help)")
     if not check and (phases is None or out is None):
         missing = "--phases" if phases is None else "--out"
@@ -92,9 +108,11 @@ def train(
     if out is not None:
         check_folder(out)
         check_place(out)
-    config = _configuration(preset, steps, seed)
+    config = _configuration(preset, steps, seed, setting or [])
     names = phases.split(",") if phases is not None else []
     if check:
+        if by_class:
+            raise InputError("--check: examines one material; give the images of one class as --images")
         from engine.micrographs.doctor import diagnose
 
         found, findings = diagnose(
@@ -104,7 +122,13 @@ def train(
         return
     assert out is not None
     micrographs = read_micrographs(
-        paths, names, segment=segment, region=region, voxel_size_um=voxel_size_um, minimum=config.crop
+        paths,
+        names,
+        segment=segment,
+        region=region,
+        voxel_size_um=voxel_size_um,
+        minimum=config.crop,
+        classes=by_class,
     )
     for line in _plan(micrographs, config, out):
         print(line)
@@ -119,11 +143,29 @@ def train(
             licence=licence,
             on_progress=stages.report,
         )
+    if int(os.environ.get("RANK", "0")) > 0:
+        return  # of several processes (torchrun) one speaks
     print(f"wrote {out}")
-    print(f"try it: mesoforge reconstruct --model {out} --count 4 --size 64 --seed 1 --out {out.name}_volumes")
+    if by_class:
+        print(
+            f"try it: mesoforge sample --model {out} --class {next(iter(by_class))} --count 16 --out {out.name}_images"
+        )
+    else:
+        print(f"try it: mesoforge reconstruct --model {out} --count 4 --size 64 --seed 1 --out {out.name}_volumes")
 
 
-def _configuration(preset: str, steps: int | None, seed: int) -> "TrainingConfig":
+def _by_class(given: list[str]) -> dict[str, list[str | Path]]:
+    """Paths by class, from NAME=PATH texts."""
+    out: dict[str, list[str | Path]] = {}
+    for text in given:
+        name, equals, path = text.partition("=")
+        if not (equals and path and name.replace("-", "_").isidentifier()):
+            raise InputError(f"--class {text}: must be NAME=PATH, such as alloy=images/alloy/*.png")
+        out.setdefault(name, []).append(path)
+    return out
+
+
+def _configuration(preset: str, steps: int | None, seed: int, settings: list[str]) -> "TrainingConfig":
     from engine.metrics import nearest
     from engine.models.presets import PRESETS
 
@@ -134,12 +176,33 @@ def _configuration(preset: str, steps: int | None, seed: int) -> "TrainingConfig
     config = replace(PRESETS[preset], seed=seed)
     if steps is not None:
         config = replace(config, denoiser_steps=steps)
+    for text in settings:
+        name, _, value = text.partition("=")
+        known = {field.name for field in fields(config)} - {"seed"}
+        if name not in known:
+            raise InputError(
+                f"--set {text}: no training setting is called '{name}'; there are {', '.join(sorted(known))}"
+            )
+        config = replace(config, **{name: _parsed(text, value, getattr(config, name))})
     if config.device.startswith("cuda"):
         import torch
 
         if not torch.cuda.is_available():
             raise InputError(f"--preset {preset}: needs a CUDA device and none is here; use --preset cpu")
     return config
+
+
+def _parsed(text: str, value: str, like: object) -> Any:
+    """A setting's value, of the type that it has in the preset."""
+    try:
+        if isinstance(like, bool):
+            return {"true": True, "false": False}[value.lower()]
+        if isinstance(like, tuple) or like is None:  # levels of the U-Net
+            return tuple(int(part) for part in value.split(","))
+        return type(like)(value)  # type: ignore[call-arg]
+    except (ValueError, KeyError):
+        example = {bool: "true", int: "4", float: "0.5", str: "linear"}.get(type(like), "1,2,4")
+        raise InputError(f"--set {text}: '{value}' is no value for it; give one such as {example}") from None
 
 
 def _plan(micrographs: "Micrographs", config: "TrainingConfig", out: Path | None) -> list[str]:

@@ -309,11 +309,10 @@ def _told_apart(micrographs: Micrographs) -> Finding:
     """Mean chords along each axis, from the planes that show it."""
     names = micrographs.phases
     found: dict[int, list[NDArray[np.float64]]] = {0: [], 1: [], 2: []}  # axis -> mean chords [K] of each array
-    for array, axis, plane in micrographs.slicings():
-        in_plane = [a for a in range(3) if a != plane]
-        chords = chords_per_axis([array], len(names))
-        for position, shown in enumerate(in_plane):
-            found[shown].append(chords[:, position if axis < 0 else shown])
+    for slicing in micrographs.slicings():
+        chords = chords_per_axis([slicing.array], len(names))
+        for position, shown in enumerate(axis for axis in range(3) if axis != slicing.plane):
+            found[shown].append(chords[:, position if slicing.axis < 0 else shown])
     means = np.stack([np.mean(found[axis], axis=0) for axis in range(3)], axis=1)  # [K, 3]
     listed = "; ".join(
         f"{name} " + ", ".join(f"{axis} {value:.1f}" for axis, value in zip(AXES, means[phase], strict=True))

@@ -35,6 +35,31 @@ along its rows: z runs down an image of xz or yz."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Slicing:
+    """An array that is cut into images along one axis."""
+
+    array: NDArray[np.uint8]
+    axis: int
+    """That is sliced; -1: the array is an image."""
+    plane: int
+    """Axis across the plane that the images show; -1 where planes are alike."""
+    label: int
+    """Index of the class; -1 where there are none."""
+
+    @property
+    def images(self) -> int:
+        return 1 if self.axis < 0 else self.array.shape[self.axis]
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Of an image."""
+        return tuple(n for a, n in enumerate(self.array.shape) if a != self.axis)
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        return self.array if self.axis < 0 else np.take(self.array, index, axis=self.axis)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Micrographs:
     """Training images of one material, all 2D or all 3D.
 
@@ -52,10 +77,15 @@ class Micrographs:
     voxel_size_um: float | None = None
     planes: tuple[tuple[int, ...], ...] = ()
     """For each array the axes across which it is cut (`PLANES`); empty where the material looks alike in all planes."""
+    classes: tuple[str, ...] = ()
+    """Names of the kinds of material that one model learns; empty for one material."""
+    class_of: tuple[int, ...] = ()
+    """Index of each array's class."""
 
     def __post_init__(self) -> None:
         assert self.arrays and len(self.arrays) == len(self.sources)
         assert not self.planes or len(self.planes) == len(self.arrays)
+        assert not self.classes or len(self.class_of) == len(self.arrays)
         assert len(self.phases) == len(self.labels)
         assert all(array.dtype == np.uint8 and array.ndim in (2, 3) for array in self.arrays)
         assert len({array.ndim for array in self.arrays}) == 1
@@ -70,18 +100,23 @@ class Micrographs:
         """Whether the planes are told apart."""
         return bool(self.planes)
 
-    def slicings(self) -> list[tuple[NDArray[np.uint8], int, int]]:
-        """What can be cut into images: (array, axis that is sliced, plane as the axis across it), -1 for none.
+    def slicings(self) -> list[Slicing]:
+        """Everything that can be cut into images.
 
-        An image of two planes shows both; it is turned where their shared axis lies along its other side.
+        An image of two planes shows both; it is turned where their common axis lies along its other side.
         """
-        if not self.planes:
-            return [(array, axis, -1) for array in self.arrays for axis in ((-1,) if array.ndim == 2 else (0, 1, 2))]
         out = []
-        for array, planes in zip(self.arrays, self.planes, strict=True):
+        for index, array in enumerate(self.arrays):
+            label = self.class_of[index] if self.classes else -1
+            if not self.planes:
+                axes = (-1,) if array.ndim == 2 else (0, 1, 2)
+                out += [Slicing(array=array, axis=axis, plane=-1, label=label) for axis in axes]
+                continue
+            planes = self.planes[index]
             for plane in planes:
-                turned = array.ndim == 2 and {planes[0], plane} == {0, 2}  # y: columns of... rows of xy, columns of yz
-                out.append((array.T if turned else array, plane if array.ndim == 3 else -1, plane))
+                turned = array.ndim == 2 and {planes[0], plane} == {0, 2}  # y runs along rows of xy, columns of yz
+                axis = plane if array.ndim == 3 else -1
+                out.append(Slicing(array=array.T if turned else array, axis=axis, plane=plane, label=label))
         return out
 
     @cached_property

@@ -3,7 +3,7 @@
 import glob
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ def read_micrographs(
     region: str | None = None,
     voxel_size_um: float | None = None,
     minimum: int = 64,
+    classes: Mapping[str, Sequence[str | Path]] | None = None,
 ) -> Micrographs:
     """Read the training images of one material.
 
@@ -43,6 +44,7 @@ def read_micrographs(
             thresholds and labels come from this part alone.
         voxel_size_um: side of a voxel; None takes what all files agree on, if they say.
         minimum: least side in pixels, the training crop.
+        classes: paths by the name of the class of material they show, instead of `paths`.
 
     Raises:
         InputError: anything about files or options that cannot be used, in one line.
@@ -52,7 +54,7 @@ def read_micrographs(
     cut = parse_region(region) if region else {}
     if voxel_size_um is not None and not (math.isfinite(voxel_size_um) and voxel_size_um > 0):
         raise InputError(f"voxel size: must be a positive length in micrometres, not {voxel_size_um}")
-    files, planes = find_planes(paths)
+    files, planes, class_of = _find_all(paths, classes or {})
     arrays: list[NDArray[np.uint8]] = []
     sources: list[Source] = []
     sizes: list[float | None] = []
@@ -78,7 +80,37 @@ def read_micrographs(
         sources=tuple(sources),
         voxel_size_um=voxel_size_um,
         planes=planes,
+        classes=tuple(classes or ()),
+        class_of=class_of,
     )
+
+
+def _find_all(
+    paths: Sequence[str | Path], classes: Mapping[str, Sequence[str | Path]]
+) -> tuple[list[Path], tuple[tuple[int, ...], ...], tuple[int, ...]]:
+    """Files, their planes, and the index of each one's class."""
+    if not classes:
+        return *find_planes(paths), ()
+    if paths:
+        raise InputError(
+            f"{paths[0]}: belongs to no class, while there are classes ({', '.join(classes)}); name its own"
+        )
+    if len(classes) == 1:
+        raise InputError(f"classes: there is only one ({next(iter(classes))}); name another, or train without classes")
+    files: list[Path] = []
+    planes: list[tuple[int, ...]] = []
+    class_of: list[int] = []
+    for index, (name, members) in enumerate(classes.items()):
+        found, shown = find_planes(members)
+        twice = next((file for file in found if file.resolve() in {other.resolve() for other in files}), None)
+        if twice is not None:
+            raise InputError(f"{twice}: is in two classes, one of them {name}; give it to one")
+        if index and bool(shown) != bool(planes):
+            raise InputError(f"class {name}: planes are named for some classes only; name them for all or for none")
+        files += found
+        planes += shown
+        class_of += [index] * len(found)
+    return files, tuple(planes), tuple(class_of)
 
 
 def find_planes(paths: Iterable[str | Path]) -> tuple[list[Path], tuple[tuple[int, ...], ...]]:

@@ -5,10 +5,11 @@ Shapes: `B` batch, `K` phases, `C` = K - 1 latent channels, `H W` pixels, `h w` 
 Phases are categories, not grey levels: a boundary between phases 0 and 2 never passes through phase 1.
 
 The latents are the local volume fractions of all phases but the last: the indicator under a Gaussian window, read at
-every fourth pixel. Nothing about them is learned, because one latent cube is read along three axes: where planes across
-two axes cross, their latents must agree. Local fractions do (correlation .98 on Berea sandstone); of the channels of a
-trained encoder only the coarsest did, the others were details that a cube cannot hold for all its planes at once
-(docs/method.md). What they leave out of a plane the decoder has learned to put back.
+every fourth pixel (or every second; read at every pixel, without a window, it is pixel space). Nothing about them is
+learned, because one latent cube is read along three axes: where planes across two axes cross, their latents must agree.
+Local fractions do (correlation .98 on Berea sandstone); of the channels of a trained encoder only the coarsest did, the
+others were details that a cube cannot hold for all its planes at once (docs/method.md). What they leave out of a plane
+the decoder has learned to put back.
 """
 
 from dataclasses import dataclass
@@ -17,8 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-FACTOR = 4  # pixels per latent pixel
-WINDOW_PIXELS = 12  # even: the window is centred on a latent pixel, which stands between four pixels
+SMALLEST_SHARE = 1e-3  # of a phase in pixel space, where a probability is read off the field itself
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +26,11 @@ class AutoencoderConfig:
     """Sizes of the autoencoder."""
 
     phases: int
+    factor: int = 4
+    """Pixels per latent pixel along a side: 4, 2, or 1 for pixel space."""
     window: float = 2.0
     """Standard deviation of the Gaussian window in pixels. Narrower, interfaces between two latent pixels go unseen;
-    wider, planes agree less and details fade."""
+    wider, planes agree less and details fade. Not used in pixel space."""
     width: int = 96
     """Channels at a quarter of the resolution, where most of the work is done."""
     fine_width: int = 32
@@ -37,6 +39,11 @@ class AutoencoderConfig:
     @property
     def latent_channels(self) -> int:
         return self.phases - 1
+
+    @property
+    def window_pixels(self) -> int:
+        """Taps of the window along a side; even where the factor is, for a latent pixel stands between pixels."""
+        return 1 if self.factor == 1 else 3 * self.factor
 
 
 def convolution(in_channels: int, out_channels: int) -> nn.Conv2d:
@@ -66,27 +73,16 @@ class LocalBlock(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """Autoencoder of 64x64 one-hot crops (factor 4); 0.48 M parameters at the default width."""
+    """Autoencoder of one-hot crops; 0.48 M parameters at factor 4 and the default width, none in pixel space."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
         self.config = config
-        k, c, wide, fine = config.phases, config.latent_channels, config.width, config.fine_width
-        self.decoder = nn.Sequential(
-            convolution(c, wide),
-            LocalBlock(wide),
-            LocalBlock(wide),
-            convolution(wide, 4 * fine),
-            nn.PixelShuffle(2),
-            LocalBlock(fine),
-            LocalBlock(fine),
-            nn.SiLU(),
-            convolution(fine, 4 * k),
-            nn.PixelShuffle(2),
-        )
+        c = config.latent_channels
+        self.decoder = _decoder(config) if config.factor > 1 else None
         self.register_buffer("latent_mean", torch.zeros(c))
         self.register_buffer("latent_std", torch.ones(c))
-        offsets = torch.arange(WINDOW_PIXELS) - (WINDOW_PIXELS - 1) / 2
+        offsets = torch.arange(config.window_pixels) - (config.window_pixels - 1) / 2
         taps = torch.exp(-0.5 * (offsets / config.window).square())
         self.register_buffer("taps", torch.outer(taps, taps) / taps.sum().square(), persistent=False)
         self.taps: Tensor
@@ -101,13 +97,20 @@ class Autoencoder(nn.Module):
         Returns:
             [B, C, h, w].
         """
-        margin = (WINDOW_PIXELS - FACTOR) // 2
+        factor = self.config.factor
+        if factor == 1:
+            return one_hot[:, :-1]
+        margin = (self.config.window_pixels - factor) // 2
         wide = F.pad(one_hot[:, :-1], (margin,) * 4, mode="reflect")
         channels = wide.shape[1]
-        return F.conv2d(wide, self.taps.to(wide).expand(channels, 1, -1, -1), stride=FACTOR, groups=channels)
+        return F.conv2d(wide, self.taps.to(wide).expand(channels, 1, -1, -1), stride=factor, groups=channels)
 
     def logits(self, latents: Tensor) -> Tensor:
         """Normalised latents [B, C, h, w] -> phase logits [B, K, H, W]."""
+        if self.decoder is None:
+            some = latents * self.latent_std.to(latents)[:, None, None] + self.latent_mean.to(latents)[:, None, None]
+            shares = torch.cat([some, 1 - some.sum(dim=1, keepdim=True)], dim=1)
+            return shares.clamp(min=SMALLEST_SHARE).log()
         out: Tensor = self.decoder(latents)
         return out
 
@@ -119,6 +122,16 @@ class Autoencoder(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """Normalised latents [B, C, h, w] -> phase probabilities [B, K, H, W]."""
         return self.logits(latents).softmax(dim=1)
+
+
+def _decoder(config: AutoencoderConfig) -> nn.Sequential:
+    """Most of the work at the resolution of the latents, then up by pixel shuffles."""
+    wide, fine = config.width, config.fine_width
+    layers: list[nn.Module] = [convolution(config.latent_channels, wide), LocalBlock(wide), LocalBlock(wide)]
+    if config.factor == 4:
+        layers += [convolution(wide, 4 * fine), nn.PixelShuffle(2), LocalBlock(fine), LocalBlock(fine)]
+    last = fine if config.factor == 4 else wide
+    return nn.Sequential(*layers, nn.SiLU(), convolution(last, 4 * config.phases), nn.PixelShuffle(2))
 
 
 def d4(x: Tensor, element: int) -> Tensor:

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from engine.errors import InputError
 from engine.metrics import nearest
-from engine.models.autoencoder import FACTOR, Autoencoder, AutoencoderConfig
+from engine.models.autoencoder import Autoencoder, AutoencoderConfig
 from engine.models.checkpoint import load_tensors, prefixed, save_tensors, with_prefix, write_atomically
 from engine.models.denoiser import Denoiser, DenoiserConfig
 from engine.sampling.composition import Composition
 from engine.sampling.multiplane import Calibration, SamplerNumbers
-from engine.sampling.schedules import LinearSchedule
+from engine.sampling.schedules import schedule_of
 
 FORMAT = 1
 CARD, WEIGHTS = "card.json", "weights.safetensors"
@@ -52,8 +52,8 @@ class Card:
     """Pixels on a side of the training crops."""
     autoencoder: AutoencoderConfig
     denoiser: DenoiserConfig
-    schedule: dict[str, float]
-    """`timesteps`, `beta_start`, `beta_end` of the linear schedule."""
+    schedule: dict[str, Any]
+    """`timesteps`, and `beta_start`, `beta_end` of the linear schedule or `kind`: cosine."""
     calibration: dict[str, Any]
     """Sampler settings found at the end of training, with the measurements they were chosen by."""
     data: tuple[dict[str, Any], ...]
@@ -65,6 +65,8 @@ class Card:
     metrics: dict[str, Any]
     """Measured from the saved weights."""
     weights_sha256: str
+    classes: tuple[str, ...] = ()
+    """Of a bundle of images of several materials; empty for one material."""
     format: int = FORMAT
     folder: Path = field(default=Path(), compare=False)
     """Where the card was read from; not part of the file."""
@@ -74,6 +76,11 @@ class Card:
         """Identity of the model: sha256 over the weights' hash and the sampler's calibration."""
         text = json.dumps([self.weights_sha256, self.calibration, self.schedule], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def side_step(self) -> int:
+        """Sides of volumes and images must be multiples of this many pixels."""
+        return self.autoencoder.factor << self.denoiser.halvings
 
     @property
     def phase_names(self) -> tuple[str, ...]:
@@ -97,17 +104,13 @@ class Bundle:
         self.denoiser = denoiser.to(device).eval().requires_grad_(False)
         self.calibration, self.composition = calibration.to(device), composition.to(device)
         self.schedule = schedule_of(card.schedule)
-        self.factor = FACTOR
+        self.factor = card.autoencoder.factor
 
     @property
     def memory_bytes(self) -> int:
         """What the networks take on the device."""
         networks = (self.autoencoder, self.denoiser)
         return sum(tensor.nbytes for network in networks for tensor in network.state_dict().values())
-
-
-def schedule_of(numbers: Mapping[str, float]) -> LinearSchedule:
-    return LinearSchedule(int(numbers["timesteps"]), numbers["beta_start"], numbers["beta_end"])
 
 
 def save_bundle(
@@ -149,9 +152,10 @@ def read_card(where: str | Path) -> Card:
             raise InputError(f"{path}: format {record['format']}, this version reads {FORMAT}; train the bundle again")
         record["phases"] = tuple(Phase(**phase) for phase in record["phases"])
         record["autoencoder"] = AutoencoderConfig(**record["autoencoder"])
-        multipliers = tuple(record["denoiser"].pop("multipliers"))
-        record["denoiser"] = DenoiserConfig(**record["denoiser"], multipliers=multipliers)
+        lists = {name: tuple(value) for name, value in record["denoiser"].items() if isinstance(value, list)}
+        record["denoiser"] = DenoiserConfig(**record["denoiser"] | lists)
         record["data"] = tuple(record["data"])
+        record["classes"] = tuple(record.get("classes", ()))
         return Card(**record, folder=folder)
     except InputError:
         raise

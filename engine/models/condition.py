@@ -35,6 +35,14 @@ class Condition:
             descriptors=None if self.descriptors is None else self.descriptors.masked_fill(dropped[:, None], torch.nan),
         )
 
+    def repeated(self, count: int) -> "Condition":
+        """The condition of one member, [1] each, for `count` of them."""
+        return Condition(
+            plane=None if self.plane is None else self.plane.expand(count),
+            label=None if self.label is None else self.label.expand(count),
+            descriptors=None if self.descriptors is None else self.descriptors.expand(count, -1),
+        )
+
 
 NOTHING = Condition()
 

@@ -5,7 +5,6 @@ Shapes: `B` batch, `C` channels, `H W` plane, `E` embedding, `D` descriptors.
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +12,7 @@ from torch import Tensor, nn
 
 from engine.models.blocks import CrossAttention, ResidualBlock, SelfAttention, group_norm
 from engine.models.condition import NOTHING, Condition, ConditionEmbedding
-
-Prediction = Literal["v", "epsilon", "x0"]
+from engine.models.losses import Prediction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +26,12 @@ class DenoiserConfig:
     """Width of each level, in units of `width`; each level halves the plane."""
     blocks: int = 1
     """Residual blocks per level."""
+    attention: tuple[int, ...] | None = None
+    """Levels with attention, 0 the finest; None: all below the finest."""
+    heads: int = 4
     prediction: Prediction = "v"
+    learned_variance: bool = False
+    """A second half of the output says where the variance of a step lies between its bounds."""
     planes: bool = False
     """Told which plane it sees."""
     classes: int = 0
@@ -38,6 +41,14 @@ class DenoiserConfig:
     attends: bool = False
     """Reads the condition by cross-attention too (anisotropic paper), not only by the time's embedding."""
     dropout: float = 0.0
+
+    @property
+    def halvings(self) -> int:
+        """How often the plane is halved; its sides must be multiples of 2 to this power."""
+        return len(self.multipliers) - 1
+
+    def has_attention(self, level: int) -> bool:
+        return level > 0 if self.attention is None else level in self.attention
 
 
 class Denoiser(nn.Module):
@@ -55,14 +66,15 @@ class Denoiser(nn.Module):
         reads = embedding if config.attends and self.condition.tokens else None
 
         def stage(in_channels: int, out_channels: int, attention: bool) -> _Stage:
-            return _Stage(in_channels, out_channels, embedding, config.dropout, attention, reads if attention else None)
+            heads = config.heads if attention else None
+            return _Stage(in_channels, out_channels, embedding, config.dropout, heads, reads if attention else None)
 
         self.stem = nn.Conv2d(config.channels, width, 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         c, skips = width, [width]
         for level, multiplier in enumerate(levels):
             for _ in range(config.blocks):
-                self.down.append(stage(c, width * multiplier, level > 0))
+                self.down.append(stage(c, width * multiplier, config.has_attention(level)))
                 c = width * multiplier
                 skips.append(c)
             if level < len(levels) - 1:
@@ -71,16 +83,19 @@ class Denoiser(nn.Module):
         self.middle = nn.ModuleList([stage(c, c, True), stage(c, c, False)])
         for level, multiplier in reversed(list(enumerate(levels))):
             for _ in range(config.blocks + 1):
-                self.up.append(stage(c + skips.pop(), width * multiplier, level > 0))
+                self.up.append(stage(c + skips.pop(), width * multiplier, config.has_attention(level)))
                 c = width * multiplier
             if level > 0:
                 self.up.append(nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(c, c, 3, padding=1)))
-        self.head = nn.Sequential(group_norm(c), nn.SiLU(), nn.Conv2d(c, config.channels, 3, padding=1))
+        self.head = nn.Sequential(
+            group_norm(c), nn.SiLU(), nn.Conv2d(c, (1 + config.learned_variance) * config.channels, 3, padding=1)
+        )
 
     def forward(self, x: Tensor, time: Tensor, condition: Condition = NOTHING) -> Tensor:
         """Args: x [B, C, H, W], H and W multiples of 2**(levels - 1); time [B], fractional values allowed.
 
-        Returns: the predicted v, epsilon or x0, [B, C, H, W].
+        Returns: the predicted v, epsilon or x0, [B, C, H, W]; with a learned variance [B, 2 C, H, W], the second half
+            -1..1 from the smallest to the largest.
         """
         x, skips, known = self._descend(x, time, condition)
         for layer in self.up:
@@ -113,12 +128,12 @@ class _Stage(nn.Module):
     """Residual block, then attention to the plane itself and to the condition where the level has it."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, embedding: int, dropout: float, attention: bool, reads: int | None
+        self, in_channels: int, out_channels: int, embedding: int, dropout: float, heads: int | None, reads: int | None
     ) -> None:
         super().__init__()
         self.block = ResidualBlock(in_channels, out_channels, embedding, dropout)
-        self.attention = SelfAttention(out_channels) if attention else nn.Identity()
-        self.reading = CrossAttention(out_channels, reads) if reads is not None else None
+        self.attention = SelfAttention(out_channels, heads) if heads is not None else nn.Identity()
+        self.reading = CrossAttention(out_channels, reads, heads or 1) if reads is not None else None
 
     def forward(self, x: Tensor, embedding: Tensor, tokens: Tensor) -> Tensor:
         out: Tensor = self.attention(self.block(x, embedding))

@@ -7,7 +7,6 @@ Shapes: `P` planes, `C` latent channels, `K` phases, `H W` pixels, `h w` latent 
 """
 
 import copy
-import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from engine.models.bundle import Bundle
-from engine.models.condition import Condition
+from engine.models.condition import NOTHING, Condition
+from engine.models.losses import clean_of
 from engine.models.training import autocast
 
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -82,23 +82,44 @@ class Inference:
 
     @torch.no_grad()
     def denoise(self, planes: Tensor, abar: float, axis: int | None = None) -> Tensor:
-        """Clean estimate of noisy latent planes [P, C, h, w] float32 (v: Salimans & Ho 2022; epsilon: Ho et al.).
+        """Clean estimate of noisy latent planes [P, C, h, w] float32.
 
         Args:
             planes, abar: as `PlaneDenoiser`.
             axis: that the planes are across; a network that was not trained with planes told apart ignores it.
         """
-        chunk = chunk_planes(self.device, *planes.shape[-2:])
+        return self.estimate(planes, abar, NOTHING if axis is None else Condition(plane=torch.tensor([axis])))[0]
+
+    @torch.no_grad()
+    def estimate(
+        self, planes: Tensor, abar: float, condition: Condition = NOTHING, weight: float = 1.0
+    ) -> tuple[Tensor, Tensor | None]:
+        """Clean estimate of noisy latent planes, and where the variance of an ancestral step lies between its bounds.
+
+        Args:
+            planes: [P, C, h, w] float32.
+            abar: their noise level.
+            condition: one for all planes, [1] each.
+            weight: omega of classifier-free guidance, omega eps(x, y) + (1 - omega) eps(x) (Ho & Salimans 2022 in the
+                anisotropic paper's notation); what is linear in eps at one noise level is so in the clean estimate.
+
+        Returns:
+            [P, C, h, w], and the same within 0..1, None where the network did not learn it.
+        """
+        channels, chunk = planes.shape[1], chunk_planes(self.device, *planes.shape[-2:])
         time = torch.full((chunk,), self.schedule.time_of(abar), device=planes.device)
-        plane = None if axis is None else torch.full((chunk,), axis, device=planes.device)
-        condition = Condition(plane=plane)
-        predicted = in_chunks(
-            lambda part: self._denoiser(part.to(self.dtype), time, condition).float(), planes, chunk, self.workers
-        )
-        a, s = math.sqrt(abar), math.sqrt(1 - abar)
-        if self._prediction == "v":
-            return a * planes - s * predicted
-        return predicted if self._prediction == "x0" else (planes - s * predicted) / a
+
+        def ask(known: Condition) -> Tensor:
+            told = known.repeated(chunk)
+            return in_chunks(
+                lambda part: self._denoiser(part.to(self.dtype), time, told).float(), planes, chunk, self.workers
+            )
+
+        predicted = ask(condition)
+        clean = clean_of(self._prediction, planes, predicted[:, :channels], abar)
+        if weight != 1:
+            clean = weight * clean + (1 - weight) * clean_of(self._prediction, planes, ask(NOTHING)[:, :channels], abar)
+        return clean, (predicted[:, channels:] + 1) / 2 if predicted.shape[1] > channels else None
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:

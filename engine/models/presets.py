@@ -1,8 +1,22 @@
 """Training configurations by name."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from engine.errors import InputError
+from engine.models.losses import Prediction
+
+Factor = Literal[1, 2, 4]
+Precision = Literal["bf16", "fp16", "fp32"]
+ScheduleKind = Literal["linear", "cosine"]
+Rate = Literal["decaying", "constant"]
+CHOICES = {
+    "factor": Factor,
+    "precision": Precision,
+    "schedule": ScheduleKind,
+    "rate": Rate,
+    "prediction": Prediction,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,25 +26,44 @@ class TrainingConfig:
     seed: int = 0
     crop: int = 64
     """Pixels on a side of a training crop."""
+    factor: Factor = 4
+    """Pixels per latent pixel along a side; 1 is pixel space: the phases themselves are denoised."""
     batch: int = 32
+    accumulate: int = 1
+    """Parts that a batch is worked off in, for want of memory; the gradient is that of the whole batch."""
+    precision: Precision = "bf16"
+    """Of the networks' arithmetic, where the device has it; weights are float32."""
     autoencoder_steps: int = 2_000
     autoencoder_rate: float = 2e-3
-    """Peak learning rate of AdamW (one-cycle)."""
+    """Peak learning rate of AdamW (warm-up and cosine decay)."""
     latent_noise: float = 0.1
     """Standard deviation of the noise that latents (of unit variance) are decoded with in training: about what planes
     across different axes disagree about where they cross. A decoder that never saw it makes rough surfaces and closed
     throats of it."""
     denoiser_steps: int = 3_000
     denoiser_rate: float = 5e-4
+    rate: Rate = "decaying"
+    """Learning rate of the denoiser: warm-up and cosine decay, or the same throughout."""
     denoiser_width: int = 64
     denoiser_multipliers: tuple[int, ...] = (1, 2, 3)
     denoiser_blocks: int = 1
+    attention: tuple[int, ...] | None = None
+    """Levels with attention, 0 the finest; None: all below the finest."""
+    heads: int = 4
+    attends: bool = False
+    """Conditions are read by cross-attention too."""
+    dropout: float = 0.0
+    prediction: Prediction = "v"
+    learned_variance: bool = False
+    """L_hybrid = L_simple + .001 L_vlb (Nichol & Dhariwal 2021): the network chooses the variance of its steps."""
     condition_dropout: float = 0.1
-    """Share of the crops whose plane is not told, so that the network knows the material as a whole too."""
+    """Share of the crops of which nothing is told, so that the network knows the material as a whole too."""
     ema_decay: float = 0.9995
+    schedule: ScheduleKind = "linear"
     train_timesteps: int = 1_000
     beta_start: float = 1e-4
     beta_end: float = 2e-2
+    """Both of the linear schedule."""
     calibration_crops: int = 2_048
     """Crops that the statistics of the latents are measured on."""
     calibration_volumes: int = 12
@@ -44,10 +77,32 @@ class TrainingConfig:
             raise InputError("steps: must be at least 1")
         if self.batch < 1:
             raise InputError(f"batch: must be at least 1, not {self.batch}")
+        if self.accumulate < 1 or self.batch % self.accumulate:
+            raise InputError(
+                f"accumulate: must divide the batch of {self.batch} into equal parts, not {self.accumulate}"
+            )
         if self.latent_noise < 0:
             raise InputError(f"latent_noise: must be at least 0, not {self.latent_noise}")
-        if self.crop % 16:
-            raise InputError(f"crop: must be a multiple of 16 (autoencoder factor 4, two halvings), not {self.crop}")
+        for name in ("dropout", "condition_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name}: must lie within [0, 1), not {getattr(self, name)}")
+        for name, kind in CHOICES.items():
+            value = getattr(self, name)
+            if value not in get_args(kind):
+                raise InputError(f"{name}: must be one of {', '.join(map(str, get_args(kind)))}, not {value}")
+        step = self.factor * 2 ** (len(self.denoiser_multipliers) - 1)
+        if self.crop % step:
+            raise InputError(
+                f"crop: must be a multiple of {step} (factor {self.factor}, {len(self.denoiser_multipliers)} levels), "
+                f"not {self.crop}"
+            )
+
+    @property
+    def schedule_numbers(self) -> dict[str, float | str]:
+        """The schedule as a card holds it."""
+        if self.schedule == "cosine":
+            return {"kind": "cosine", "timesteps": self.train_timesteps}
+        return {"timesteps": self.train_timesteps, "beta_start": self.beta_start, "beta_end": self.beta_end}
 
 
 PRESETS: dict[str, TrainingConfig] = {
@@ -64,4 +119,63 @@ PRESETS: dict[str, TrainingConfig] = {
         ema_decay=0.9999,
         device="cuda",
     ),
+    # Lee et al., 2D to 3D of anisotropic materials: table 1. Pixel space, one U-Net told its plane. The EMA is ours.
+    "paper-001": TrainingConfig(
+        factor=1,
+        denoiser_steps=60_000,
+        denoiser_rate=1e-4,
+        rate="constant",
+        denoiser_width=128,
+        denoiser_multipliers=(1, 2, 4, 8),
+        denoiser_blocks=3,
+        heads=8,
+        attends=True,
+        prediction="epsilon",
+        beta_end=1e-2,
+        ema_decay=0.9999,
+        device="cuda",
+    ),
+    # Dureth et al., conditional diffusion: section 2.3 and table 2. 256 x 256, classes, learned variance. The levels
+    # are those of improved DDPM for this size (Nichol & Dhariwal 2021).
+    "paper-002": TrainingConfig(
+        crop=256,
+        factor=1,
+        batch=8,
+        denoiser_steps=300_000,
+        denoiser_rate=1e-4,
+        rate="constant",
+        denoiser_width=128,
+        denoiser_multipliers=(1, 1, 2, 2, 4, 4),
+        denoiser_blocks=3,
+        attention=(4, 5),
+        prediction="epsilon",
+        learned_variance=True,
+        ema_decay=0.9999,
+        train_timesteps=4_000,
+        beta_start=2.5e-5,
+        beta_end=5e-3,
+        device="cuda",
+    ),
+    # Lee & Yun, DDPM and DDIM: section 2.3. 64 x 64 with five resolutions down to 4 x 4, attention with one head at
+    # 16 x 16; the multipliers are not printed.
+    "paper-003": TrainingConfig(
+        factor=1,
+        denoiser_steps=100_000,
+        denoiser_rate=1e-4,
+        rate="constant",
+        denoiser_width=128,
+        denoiser_multipliers=(1, 1, 2, 3, 4),
+        denoiser_blocks=3,
+        attention=(2,),
+        heads=1,
+        dropout=0.1,
+        prediction="epsilon",
+        learned_variance=True,
+        ema_decay=0.9999,
+        train_timesteps=4_000,
+        beta_start=2.5e-5,
+        beta_end=5e-3,
+        device="cuda",
+    ),
 }
+"""Betas of 4,000 steps are a quarter of those of 1,000, as in improved DDPM: the noise at the end is alike."""

@@ -3,7 +3,8 @@
 Shapes: `B` batch, `K` phases, `C` latent channels, `N` crop pixels, `n` = N/4 latent pixels.
 
 Every batch is a function of (seed, stage, step), and a checkpoint is written at least every 45 s, so a run that is
-stopped or killed goes on as if nothing had happened.
+stopped or killed goes on as if nothing had happened. Started by `torchrun`, each process works on its share of every
+batch (`engine.models.team`).
 """
 
 import copy
@@ -14,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -38,11 +39,15 @@ from engine.models.checkpoint import (
 )
 from engine.models.condition import NOTHING, Condition
 from engine.models.denoiser import Denoiser, DenoiserConfig
-from engine.models.presets import TrainingConfig
-from engine.sampling.schedules import LinearSchedule
+from engine.models.losses import clean_of, target_of, variational_bound
+from engine.models.presets import Precision, Rate, TrainingConfig
+from engine.models.team import Team, team
+from engine.sampling.schedules import schedule_of
 
 Stage = Literal["autoencoder", "denoiser", "calibration"]
 CHECKPOINT_SECONDS = 45.0  # the promise to a user is that at most 60 s of work are lost
+VARIATIONAL_WEIGHT = 1e-3
+"""Of L_vlb beside L_simple (Nichol & Dhariwal 2021, eq. 16)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +74,16 @@ class TrainedNetworks:
     autoencoder: Autoencoder
     denoiser: Denoiser
     metrics: dict[str, float]
+    leads: bool = True
+    """Whether this process goes on to the calibration; of several, one does."""
 
 
-def autocast(device: str) -> torch.autocast | nullcontext[None]:
-    """bfloat16 arithmetic where the processor has it in hardware; otherwise nothing."""
+def autocast(device: str, precision: Precision = "bf16") -> torch.autocast | nullcontext[None]:
+    """Half-precision arithmetic where the device has it in hardware; otherwise nothing. On a CPU that is bfloat16."""
+    if precision == "fp32":
+        return nullcontext()
     if device.startswith("cuda"):
-        return torch.autocast("cuda", torch.bfloat16)
+        return torch.autocast("cuda", torch.float16 if precision == "fp16" else torch.bfloat16)
     has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
     return torch.autocast("cpu", torch.bfloat16) if has_bf16 else nullcontext()
 
@@ -93,12 +102,50 @@ def train_networks(
     Raises:
         InputError: the workspace belongs to another run.
     """
-    workspace.mkdir(parents=True, exist_ok=True)
-    _claim(workspace, micrographs, config)
-    crops = CropSampler(micrographs, config.crop)
-    autoencoder, metrics = _train_autoencoder(crops, len(micrographs.phases), workspace, config, on_progress)
-    denoiser, loss = _train_denoiser(crops, autoencoder, workspace, config, on_progress)
-    return TrainedNetworks(autoencoder=autoencoder, denoiser=denoiser, metrics={**metrics, "denoiser_loss": loss})
+    with team(config.device) as (members, device):
+        if config.batch % (members.size * config.accumulate):
+            raise InputError(
+                f"batch: {config.batch} crops cannot be shared equally by {members.size} processes in "
+                f"{config.accumulate} parts each; choose a multiple of {members.size * config.accumulate}"
+            )
+        if members.leads:
+            workspace.mkdir(parents=True, exist_ok=True)
+            _claim(workspace, micrographs, config)
+        members.wait()
+        run = _Run(
+            crops=CropSampler(micrographs, config.crop),
+            phases=len(micrographs.phases),
+            workspace=workspace,
+            config=replace(config, device=device),
+            team=members,
+            on_progress=on_progress if members.leads else None,
+        )
+        autoencoder, metrics = _train_autoencoder(run)
+        denoiser, loss = _train_denoiser(run, autoencoder)
+        members.wait()
+    return TrainedNetworks(
+        autoencoder=autoencoder,
+        denoiser=denoiser,
+        metrics={**metrics, "denoiser_loss": loss},
+        leads=members.leads,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """What both stages need."""
+
+    crops: CropSampler
+    phases: int
+    workspace: Path
+    config: TrainingConfig
+    team: Team
+    on_progress: Report | None
+
+    @property
+    def parts(self) -> int:
+        """Of a batch, over all processes."""
+        return self.team.size * self.config.accumulate
 
 
 def _claim(workspace: Path, micrographs: Micrographs, config: TrainingConfig) -> None:
@@ -116,64 +163,56 @@ def _claim(workspace: Path, micrographs: Micrographs, config: TrainingConfig) ->
         )
 
 
-def _train_autoencoder(
-    crops: CropSampler, phases: int, workspace: Path, config: TrainingConfig, on_progress: Report | None
-) -> tuple[Autoencoder, dict[str, float]]:
+def _train_autoencoder(run: _Run) -> tuple[Autoencoder, dict[str, float]]:
     """Cross-entropy of noisy latents, with D4 equivariance: decode the transformed latent, expect the transformed image
     (METHOD: channels with a direction are what breaks a latent cube that is read along three axes)."""
+    config = run.config
     torch.manual_seed(config.seed)
-    model = Autoencoder(AutoencoderConfig(phases=phases)).to(config.device)
-    finished = workspace / "autoencoder.safetensors"
+    model = Autoencoder(AutoencoderConfig(phases=run.phases, factor=config.factor, window=config.factor / 2))
+    model = model.to(config.device)
+    finished = run.workspace / "autoencoder.safetensors"
     if finished.exists():
         tensors, notes = load_tensors(finished)
         model.load_state_dict(tensors)
         return model.eval(), {"autoencoder_accuracy": float(notes["accuracy"])}
 
-    def loss_of(step: int) -> Tensor:
+    def loss_of(step: int, part: int) -> Tensor:
         numbers, noise = _generators(config, "autoencoder", step)
-        target = crops.draw(config.batch, numbers)[0].to(config.device)
+        target = run.crops.draw(config.batch, numbers).indices.to(config.device)
         element = int(numbers.integers(8))
-        features = model.features(one_hot(target, phases))
+        features = model.features(one_hot(target, run.phases))
         std, mean = torch.std_mean(features, dim=(0, 2, 3), keepdim=True)
         fresh = torch.randn(features.shape, generator=noise).to(features)
-        noisy = (features - mean) / std + config.latent_noise * fresh
-        with autocast(config.device):
+        noisy = ((features - mean) / std + config.latent_noise * fresh)[part :: run.parts]
+        with autocast(config.device, config.precision):
             logits = model.logits(d4(noisy, element)).float()
-        return F.cross_entropy(logits, d4(target, element))
+        return F.cross_entropy(logits, d4(target[part :: run.parts], element))
 
-    _optimise(
-        "autoencoder",
-        model,
-        None,
-        loss_of,
-        config.autoencoder_steps,
-        config.autoencoder_rate,
-        workspace,
-        config,
-        on_progress,
-    )
+    if model.decoder is not None:
+        _optimise("autoencoder", run, model, None, loss_of, config.autoencoder_steps, config.autoencoder_rate)
     model.eval()
-    accuracy = _fit_latents(model, crops, phases, config)
-    save_tensors(finished, model.state_dict(), {"accuracy": f"{accuracy:.6f}"})
+    accuracy = _fit_latents(model, run)
+    run.team.wait()
+    if run.team.leads:
+        save_tensors(finished, model.state_dict(), {"accuracy": f"{accuracy:.6f}"})
     return model, {"autoencoder_accuracy": accuracy}
 
 
 @torch.no_grad()
-def _fit_latents(model: Autoencoder, crops: CropSampler, phases: int, config: TrainingConfig) -> float:
+def _fit_latents(model: Autoencoder, run: _Run) -> float:
     """Set the latent normalisation from sixteen batches of crops; returns the pixel accuracy on them."""
-    numbers, _ = _generators(config, "autoencoder", -1)
-    targets = [crops.draw(2 * config.batch, numbers)[0].to(config.device) for _ in range(8)]
-    features = torch.cat([model.features(one_hot(target, phases)) for target in targets])
+    numbers, _ = _generators(run.config, "autoencoder", -1)
+    targets = [run.crops.draw(2 * run.config.batch, numbers).indices.to(run.config.device) for _ in range(8)]
+    features = torch.cat([model.features(one_hot(target, run.phases)) for target in targets])
     model.latent_mean.copy_(features.mean(dim=(0, 2, 3)))
     model.latent_std.copy_(features.std(dim=(0, 2, 3)))
-    hits = [(model.decode(model.encode(one_hot(t, phases))).argmax(1) == t).float().mean() for t in targets]
+    hits = [(model.decode(model.encode(one_hot(t, run.phases))).argmax(1) == t).float().mean() for t in targets]
     return float(torch.stack(hits).mean())
 
 
-def _train_denoiser(
-    crops: CropSampler, autoencoder: Autoencoder, workspace: Path, config: TrainingConfig, on_progress: Report | None
-) -> tuple[Denoiser, float]:
-    """L_simple (Ho et al. 2020, eq. 14) on normalised latent means, v-prediction (Salimans & Ho 2022)."""
+def _train_denoiser(run: _Run, autoencoder: Autoencoder) -> tuple[Denoiser, float]:
+    """L_simple (Ho et al. 2020, eq. 14) on normalised latents, or L_hybrid where the variance is learned."""
+    config = run.config
     torch.manual_seed(config.seed + 1)
     model = Denoiser(
         DenoiserConfig(
@@ -181,53 +220,73 @@ def _train_denoiser(
             width=config.denoiser_width,
             multipliers=config.denoiser_multipliers,
             blocks=config.denoiser_blocks,
-            planes=crops.anisotropic,
+            attention=config.attention,
+            heads=config.heads,
+            prediction=config.prediction,
+            learned_variance=config.learned_variance,
+            planes=run.crops.anisotropic,
+            classes=run.crops.classes,
+            attends=config.attends,
+            dropout=config.dropout,
         )
     ).to(config.device)
     average = copy.deepcopy(model).requires_grad_(False)
-    schedule = LinearSchedule(config.train_timesteps, config.beta_start, config.beta_end)
-    abar_of_time = torch.from_numpy(schedule.abar).float().to(config.device)
-    phases = autoencoder.config.phases
+    levels = schedule_of(config.schedule_numbers).abar
+    abar_of_time = torch.from_numpy(levels).float().to(config.device)
+    abar_before = torch.from_numpy(np.concatenate([[1.0], levels[:-1]])).float().to(config.device)
 
-    def loss_of(step: int) -> Tensor:
+    def loss_of(step: int, part: int) -> Tensor:
         numbers, noise = _generators(config, "denoiser", step)
-        drawn, planes = crops.draw(config.batch, numbers)
+        mine = slice(part, None, run.parts)
+        drawn = run.crops.draw(config.batch, numbers)
         with torch.no_grad():
-            clean = autoencoder.encode(one_hot(drawn.to(config.device), phases))
+            clean = autoencoder.encode(one_hot(drawn.indices[mine].to(config.device), run.phases))
         # One time in each of B equal strata: the same expectation as independent draws, less variance.
         strata = (np.arange(config.batch) + numbers.random(config.batch)) / config.batch
-        time_index = torch.from_numpy((strata * config.train_timesteps).astype(np.int64)).to(config.device)
+        time_index = torch.from_numpy((strata * config.train_timesteps).astype(np.int64))[mine].to(config.device)
         abar = abar_of_time[time_index][:, None, None, None]
-        epsilon = torch.randn(clean.shape, generator=noise).to(clean)
+        epsilon = torch.randn((config.batch, *clean.shape[1:]), generator=noise)[mine].to(clean)
         noisy = abar.sqrt() * clean + (1 - abar).sqrt() * epsilon
         condition = NOTHING
-        if crops.anisotropic:
+        if run.crops.anisotropic or run.crops.classes:
             dropped = torch.from_numpy(numbers.random(config.batch) < config.condition_dropout)
-            condition = Condition(plane=planes).without(dropped)
-        with autocast(config.device):
+            condition = Condition(plane=drawn.planes[mine], label=drawn.labels[mine]).without(dropped[mine])
+        if config.dropout:  # its masks come from the global generator: they too shall be a function of the step
+            torch.manual_seed(int(numbers.integers(2**63)) + part)
+        with autocast(config.device, config.precision):
             predicted = model(noisy, time_index, condition).float()
-        return F.mse_loss(predicted, abar.sqrt() * epsilon - (1 - abar).sqrt() * clean)
+        answer = predicted[:, : clean.shape[1]]
+        loss = F.mse_loss(answer, target_of(config.prediction, clean, epsilon, abar))
+        if not config.learned_variance:
+            return loss
+        estimate = clean_of(config.prediction, noisy, answer, abar)
+        share = (predicted[:, clean.shape[1] :] + 1) / 2
+        before = abar_before[time_index][:, None, None, None]
+        bound = variational_bound(clean, noisy, estimate, share, abar, before).mean()
+        return loss + VARIATIONAL_WEIGHT * config.train_timesteps * bound
 
-    loss = _optimise(
-        "denoiser", model, average, loss_of, config.denoiser_steps, config.denoiser_rate, workspace, config, on_progress
-    )
+    loss = _optimise("denoiser", run, model, average, loss_of, config.denoiser_steps, config.denoiser_rate)
     return average.eval(), loss
 
 
 def _optimise(
     stage: Stage,
+    run: _Run,
     model: nn.Module,
     average: nn.Module | None,
-    loss_of: Callable[[int], Tensor],
+    loss_of: Callable[[int, int], Tensor],
     steps: int,
     peak_rate: float,
-    workspace: Path,
-    config: TrainingConfig,
-    on_progress: Report | None,
 ) -> float:
-    """AdamW with warm-up and cosine decay; checkpoints by the clock and when stopped. Returns the last mean loss."""
+    """AdamW; checkpoints by the clock and when stopped. Returns the last mean loss.
+
+    Args:
+        loss_of: of a step and one of the `run.parts` of its batch.
+    """
+    config, members = run.config, run.team
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak_rate, weight_decay=1e-4)
-    checkpoint = workspace / f"{stage}-state.safetensors"
+    scaler = torch.amp.GradScaler("cuda", enabled=config.precision == "fp16" and config.device.startswith("cuda"))
+    checkpoint = run.workspace / f"{stage}-state.safetensors"
     first, smooth = 0, math.nan
     if checkpoint.exists():
         tensors, notes = load_tensors(checkpoint)
@@ -248,26 +307,32 @@ def _optimise(
     with stop_between_steps() as stop_wanted:
         for step in range(first, steps):
             for group in optimizer.param_groups:
-                group["lr"] = peak_rate * _rate(step, steps)
+                group["lr"] = peak_rate * _rate(step, steps, config.rate if stage == "denoiser" else "decaying")
             optimizer.zero_grad(set_to_none=True)
-            loss = loss_of(step)
-            loss.backward()  # type: ignore[no-untyped-call]
+            value = 0.0
+            for turn in range(config.accumulate):
+                loss = loss_of(step, members.rank * config.accumulate + turn) / config.accumulate
+                scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+                value += float(loss.detach())
+            members.average_gradients(model)
+            scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
+            scaler.step(optimizer)
+            scaler.update()
             if average is not None:
                 _update_average(average, model, min(config.ema_decay, (1 + step) / (10 + step)))
-            done, value = step + 1, float(loss.detach())
+            done = step + 1
             smooth = value if math.isnan(smooth) else 0.98 * smooth + 0.02 * value
-            now = time.monotonic()
-            if now - saved > CHECKPOINT_SECONDS or done == steps or stop_wanted():
+            now, stopped = time.monotonic(), members.agree(stop_wanted())
+            if members.leads and (now - saved > CHECKPOINT_SECONDS or done == steps or stopped):
                 save(done)
                 saved = now
-            if stop_wanted():
+            if stopped:
                 raise KeyboardInterrupt
-            if on_progress is not None:
+            if run.on_progress is not None:
                 elapsed = now - started
                 eta = elapsed / (done - first) * (steps - done)
-                on_progress(
+                run.on_progress(
                     TrainingProgress(stage=stage, step=done, steps=steps, loss=smooth, elapsed_s=elapsed, eta_s=eta)
                 )
     return smooth
@@ -293,8 +358,10 @@ def stop_between_steps() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def _rate(step: int, steps: int) -> float:
-    """Learning rate relative to its peak: 5 % linear warm-up, then half a cosine."""
+def _rate(step: int, steps: int, kind: Rate) -> float:
+    """Learning rate relative to its peak: 5 % linear warm-up, then half a cosine; or the peak throughout."""
+    if kind == "constant":
+        return 1.0
     warm = max(1, steps // 20)
     if step < warm:
         return (step + 1) / warm

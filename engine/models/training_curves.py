@@ -32,8 +32,7 @@ def training_curves(micrographs: Micrographs, crop: int, seed: int = 0, count: i
         seed: of the crops.
         count: how many.
     """
-    drawn, _ = CropSampler(micrographs, crop).draw(count, np.random.default_rng([seed, 5]))
-    crops = drawn.numpy()
+    crops = CropSampler(micrographs, crop).draw(count, np.random.default_rng([seed, 5])).indices.numpy()
     lags = min(LAGS, crop)
     found: Curves = {}
     for index, phase in enumerate(micrographs.phases):

@@ -63,19 +63,31 @@ class Ddim:
 class Ddpm:
     """Ancestral steps: draws from the posterior q(x_{t-1} | x_t, x_0) (Ho et al. 2020, eqs. 6-7).
 
-    Takes any pair of noise levels; beta is that between the two. The lower of the paper's two variances is used.
+    Takes any pair of noise levels; beta is that between the two. The lower of the paper's two variances is used, unless
+    the network says where to go between them.
     """
 
     stochastic: bool = True
 
-    def step(self, x: Tensor, clean: Tensor, abar: float, abar_next: float, noise: Tensor | None) -> Tensor:
+    def step(
+        self,
+        x: Tensor,
+        clean: Tensor,
+        abar: float,
+        abar_next: float,
+        noise: Tensor | None,
+        share: Tensor | None = None,
+    ) -> Tensor:
+        """`share`: 0 the lower, 1 the upper variance, in between in the logarithm (Nichol & Dhariwal 2021, eq. 15)."""
         alpha = abar / abar_next
         beta = 1 - alpha
         mean = (math.sqrt(abar_next) * beta * clean + math.sqrt(alpha) * (1 - abar_next) * x) / (1 - abar)
         variance = (1 - abar_next) / (1 - abar) * beta
         if variance > 0:
             assert noise is not None
-            mean = mean + math.sqrt(variance) * noise
+            if share is None:
+                return mean + math.sqrt(variance) * noise
+            return mean + (0.5 * (share * math.log(beta) + (1 - share) * math.log(variance))).exp() * noise
         return mean
 
 

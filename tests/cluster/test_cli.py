@@ -17,6 +17,7 @@ COMMANDS = (
     "models",
     "train",
     "reconstruct",
+    "sample",
     "design",
     "characterize",
     "sweep",

@@ -166,9 +166,9 @@ def test_progress_is_reported(bundle):
         ({"targets": ["fraction[gas]=0.2±0.01"]}, "no phase is called"),
     ],
 )
-def test_what_cannot_be_met_is_refused_before_work(change, says):
+def test_what_cannot_be_met_is_refused_before_work(bundle, change, says):
     with pytest.raises(InputError, match=says):
-        check_request(request(**change), ("pore", "solid"))
+        check_request(request(**change), bundle.card)
 
 
 def test_measure_of_a_known_volume():

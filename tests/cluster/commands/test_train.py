@@ -145,3 +145,30 @@ def test_an_interrupt_says_how_to_go_on(call: Call, images: Path, training: Mock
     stopped, last = called.stderr.splitlines()[-2:]
     assert stopped.startswith("denoiser: stopped at 2 of 4")
     assert last == "interrupted: a checkpoint is in bundle; give the same command again to go on"
+
+
+def test_settings_and_classes_reach_the_training(call: Call, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = create_autospec(engine.train.train)
+    monkeypatch.setattr(engine.train, "train", trained)
+    settings = ("prediction=epsilon", "learned_variance=true", "denoiser_multipliers=1,2", "dropout=0.1", "batch=8")
+    options = [part for text in settings for part in ("--set", text)]
+    for name in ("one", "two"):
+        np.save(f"{name}.npy", np.random.default_rng(len(name)).integers(0, 2, (64, 64), dtype=np.uint8))
+    np.save("two.npy", np.random.default_rng(9).integers(0, 2, (64, 64), dtype=np.uint8))
+    classes = ("--class", "first=one.npy", "--class", "second-one=two.npy")
+    called = call("train", *classes, "--phases", "a,b", "--out", "bundle", *options)
+    assert called.status == 0, called.stderr
+    assert "mesoforge sample --model bundle --class first" in called.stdout
+    micrographs, _, config = trained.call_args.args
+    assert micrographs.classes == ("first", "second-one") and micrographs.class_of == (0, 1)
+    assert (config.prediction, config.learned_variance, config.dropout, config.batch) == ("epsilon", True, 0.1, 8)
+    assert config.denoiser_multipliers == (1, 2)
+
+
+def test_settings_and_classes_that_cannot_be(refused: Call, images: Path) -> None:
+    given = ("train", "--images", images / "labels.npy", "--phases", "pore,solid", "--out", "bundle")
+    assert "there are accumulate, attends" in refused(*given, "--set", "speed=1")
+    assert "is no value for it" in refused(*given, "--set", "batch=many")
+    assert "prediction: must be one of" in refused(*given, "--set", "prediction=noise")
+    assert "must be NAME=PATH" in refused(*given, "--class", "alloy")
+    assert "belongs to no class" in refused(*given, "--class", f"alloy={images / 'labels.npy'}")

@@ -258,7 +258,7 @@ def test_planes_are_named_before_the_path(tmp_path: Path) -> None:
     found = read_micrographs([f"xy={tmp_path / 'top.png'}", f"xz,yz={tmp_path}/side*.png"], PHASES)
     assert found.is_anisotropic and found.planes == ((0,), (1, 2), (1, 2))
     assert [source.planes for source in found.sources] == ["xy", "xz,yz", "xz,yz"]
-    assert [(array.shape, axis, plane) for array, axis, plane in found.slicings()] == [
+    assert [(each.array.shape, each.axis, each.plane) for each in found.slicings()] == [
         ((64, 80), -1, 0),
         *([((70, 64), -1, 1), ((70, 64), -1, 2)] * 2),
     ]
@@ -269,7 +269,7 @@ def test_a_volume_is_cut_across_the_planes_named_for_it(tmp_path: Path) -> None:
     save(tmp_path / "a.tif", labels(64, 66, 68))
     found = read_micrographs([f"xy={tmp_path}/a.tif", f"xz,yz={tmp_path}/a.tif"], PHASES)
     assert found.planes == ((0, 1, 2),) and len(found.arrays) == 1
-    assert [(axis, plane) for _, axis, plane in found.slicings()] == [(0, 0), (1, 1), (2, 2)]
+    assert [(each.axis, each.plane) for each in found.slicings()] == [(0, 0), (1, 1), (2, 2)]
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,21 @@
 import pytest
 import torch
 
-from engine.models.autoencoder import FACTOR, Autoencoder, AutoencoderConfig, d4
+from engine.models.autoencoder import Autoencoder, AutoencoderConfig, d4
 
 
-@pytest.fixture(scope="module")
-def model():
+@pytest.fixture(scope="module", params=[4, 2, 1])
+def model(request):
     torch.manual_seed(0)
-    return Autoencoder(AutoencoderConfig(phases=3, width=16, fine_width=8)).eval()
+    config = AutoencoderConfig(phases=3, factor=request.param, window=request.param / 2, width=16, fine_width=8)
+    return Autoencoder(config).eval()
 
 
 def test_shapes_and_probabilities(model):
     hot = torch.nn.functional.one_hot(torch.randint(3, (2, 64, 48)), 3).movedim(-1, 1).float()
     latents = model.encode(hot)
-    assert latents.shape == (2, 2, 64 // FACTOR, 48 // FACTOR)
+    factor = model.config.factor
+    assert latents.shape == (2, 2, 64 // factor, 48 // factor)
     soft = model.decode(latents)
     assert soft.shape == hot.shape
     assert torch.allclose(soft.sum(dim=1), torch.ones(2, 64, 48), atol=1e-5)
@@ -36,7 +38,7 @@ def test_latents_are_local_fractions(model):
     features = model.features(hot)
     assert torch.allclose(features.mean(dim=(2, 3)), hot[:, :2].mean(dim=(2, 3)), atol=2e-3)
     solid = torch.nn.functional.one_hot(torch.full((1, 32, 32), 1), 3).movedim(-1, 1).float()
-    assert torch.allclose(model.features(solid), torch.tensor([0.0, 1.0])[None, :, None, None].expand(1, 2, 8, 8))
+    assert torch.allclose(model.features(solid), torch.tensor([0.0, 1.0])[None, :, None, None].expand(1, 2, 1, 1))
 
 
 @pytest.mark.parametrize("element", range(8))
@@ -59,6 +61,17 @@ def test_a_latent_depends_on_the_pixels_around_it_alone(model):
     hot = torch.nn.functional.one_hot(torch.randint(3, (1, 96, 96)), 3).movedim(-1, 1).float()
     changed = hot.clone()
     changed[..., 80:, :] = changed[..., 80:, :].flip(1)
-    near = slice(0, 10)  # latents of the first 40 rows
+    near = slice(0, 40 // model.config.factor)  # latents of the first 40 rows
     assert torch.allclose(model.encode(hot)[..., near, :], model.encode(changed)[..., near, :], atol=1e-6)
     assert torch.allclose(model.encode(hot[..., :64, :])[..., near, :], model.encode(hot)[..., near, :], atol=1e-5)
+
+
+def test_pixel_space_is_the_phases_themselves():
+    model = Autoencoder(AutoencoderConfig(phases=4, factor=1))
+    assert not list(model.parameters())
+    model.latent_mean += 0.3
+    model.latent_std *= 0.5
+    image = torch.randint(4, (2, 16, 24))
+    hot = torch.nn.functional.one_hot(image, 4).movedim(-1, 1).float()
+    soft = model.decode(model.encode(hot))
+    assert torch.equal(soft.argmax(dim=1), image) and float((soft - hot).abs().max()) < 0.01

@@ -1,6 +1,9 @@
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -76,3 +79,63 @@ def test_the_loss_falls(tmp_path):
         micrographs(), tmp_path / "run", config, lambda p: losses.append(p.loss) if p.stage == "autoencoder" else None
     )
     assert losses[-1] < 0.75 * losses[0]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"prediction": "epsilon", "learned_variance": True, "schedule": "cosine", "train_timesteps": 4000},
+        {"prediction": "x0", "rate": "constant", "dropout": 0.2, "precision": "fp32"},
+        {"factor": 1, "crop": 32, "attention": (2,), "heads": 2},
+        {"factor": 2, "crop": 32},
+    ],
+    ids=["hybrid", "clean", "pixel", "half"],
+)
+def test_every_way_of_training_is_a_function_of_the_seed(tmp_path, changes):
+    config = replace(CONFIG, autoencoder_steps=2, denoiser_steps=2, **changes)
+    one, two = (train_networks(micrographs(), tmp_path / name, config) for name in ("one", "two"))
+    assert same(one.denoiser, two.denoiser) and same(one.autoencoder, two.autoencoder)
+    fresh = torch.cat([p.flatten() for p in one.denoiser.head.parameters()])
+    assert torch.isfinite(fresh).all() and one.metrics["denoiser_loss"] > 0
+    outputs = one.denoiser.config.channels * (2 if config.learned_variance else 1)
+    assert one.denoiser.head[-1].out_channels == outputs
+
+
+def close(a, b):
+    """The same network up to rounding: AdamW's first steps have the size of the rate whatever the gradient's."""
+    pairs = zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    return all(torch.allclose(x, y, atol=2e-4) for x, y in pairs)
+
+
+def test_a_batch_in_parts_is_the_whole_batch(tmp_path):
+    config = replace(CONFIG, batch=4, precision="fp32")
+    whole = train_networks(micrographs(), tmp_path / "whole", config)
+    parts = train_networks(micrographs(), tmp_path / "parts", replace(config, accumulate=2))
+    assert close(whole.autoencoder, parts.autoencoder) and close(whole.denoiser, parts.denoiser)
+    assert parts.metrics["denoiser_loss"] == pytest.approx(whole.metrics["denoiser_loss"], rel=1e-3)
+
+
+def test_two_processes_train_the_network_of_one(tmp_path):
+    """Through torch's own launcher; each has half of every batch."""
+    config = replace(CONFIG, batch=4, precision="fp32")
+    alone = train_networks(micrographs(), tmp_path / "alone", config)
+    script = tmp_path / "train.py"
+    script.write_text(
+        "from dataclasses import replace\nfrom pathlib import Path\n"
+        "from engine.models.training import train_networks\n"
+        "from tests.engine.models.tiny import CONFIG, micrographs\n"
+        "config = replace(CONFIG, batch=4, precision='fp32')\n"
+        f"train_networks(micrographs(), Path({str(tmp_path / 'shared')!r}), config)\n"
+    )
+    root = str(Path(__file__).parents[3])
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    environment = os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    together = train_networks(micrographs(), tmp_path / "shared", config)  # finished: it is read
+    assert close(alone.autoencoder, together.autoencoder) and close(alone.denoiser, together.denoiser)
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(tmp_path):
+    with pytest.raises(InputError, match="must divide the batch of 2 into equal parts"):
+        replace(CONFIG, accumulate=3)
