@@ -131,7 +131,7 @@ def test_an_interrupt_says_what_is_kept(call: Call, untrained: Path, monkeypatch
         (["--model", "granite"], ["granite"]),
         (["--size", "32", "--shape", "32,32,32"], ["--size", "--shape"]),
         (["--shape", "32,32"], ["--shape 32,32"]),
-        (["--size", "33"], ["33x33x33", "multiple of 16"]),
+        (["--size", "33"], ["33x33x33", "multiple of 8"]),
         (["--size", "0"], ["0"]),
         (["--count", "0"], ["--count 0"]),
         (["--seed", "-1"], ["seed", "-1"]),
