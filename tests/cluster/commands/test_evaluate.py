@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from cluster.commands.evaluate import _progress
 from tests.cluster.conftest import Call
 
 
@@ -51,6 +52,47 @@ def test_small_volumes(call: Call, sets: None) -> None:
     called = call("evaluate", "volume.npy", "--against", "volume.npy")
     assert called.status == 0, called.stderr
     assert "2 volumes of 16x16x16" in called.stdout and "blocks too small" in called.stdout
+
+
+def test_a_phase_that_a_lacks_is_a_result(call: Call, sets: None) -> None:
+    np.save("empty.npy", np.zeros((16, 16, 32), dtype=np.uint8))
+    called = call("evaluate", "empty.npy", "--against", "volume.npy", "--json")
+    assert called.status == 0, called.stderr
+    found = json.loads(called.stdout)
+    numbers = {each["name"]: each for each in found["judged"]}
+    assert numbers["fraction[1]"]["ours"] == 0 and numbers["fraction[1]"]["comparison"]["passes"] is False
+    assert found["copying"] is None
+    assert "too little interface" in call("evaluate", "empty.npy", "--against", "volume.npy").stdout
+
+
+def test_the_time_left_of_a_long_step_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, shown = iter([100.0, 100.0, 110.0, 110.0, 120.0, 120.0]), []
+
+    class Bar:
+        def update(self, done: int, note: str = "", total: int | None = None) -> None:
+            shown.append((done, note))
+
+    monkeypatch.setattr("cluster.commands.evaluate.time.monotonic", lambda: next(clock))
+    update = _progress(Bar())
+    for share in (0.0, 0.25, 1.0):
+        update(3, "copying", share)
+    assert shown == [(3, "copying"), (3, "copying, 30 s left"), (3, "copying")]
+
+
+def test_refuses_nan_headers_beyond_memory_and_other_weights(refused: Call, sets: None) -> None:
+    np.save("nan.npy", np.full((16, 16, 16), np.nan))
+    assert "NaN" in refused("evaluate", "nan.npy", "--against", "volume.npy")
+    with open("huge.npy", "wb") as stream:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (100_000, 100_000, 100_000)}
+        np.lib.format.write_array_header_1_0(stream, header)
+    assert "promises" in refused("evaluate", "volume.npy", "--against", "huge.npy")
+    np.save("row.npy", np.ones((16, 1, 16), dtype=np.uint8))
+    line = refused("evaluate", "volume.npy", "--against", "row.npy")
+    assert "block of 1" in line and "row.npy" in line
+    np.save("nine.npy", np.full((16, 16, 16), 9, dtype=np.uint8))
+    assert "label 9 is not in --against" in refused("evaluate", "nine.npy", "--against", "volume.npy")
+    line = refused("evaluate", "a", "--against", "b", "--inception", "nan.npy")
+    assert "nan.npy" in line and "not a file of PyTorch weights" in line
 
 
 @pytest.mark.parametrize(
