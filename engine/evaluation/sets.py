@@ -53,8 +53,8 @@ class BlockSet:
         steps. And the number of the block of each."""
         if self.dimensions == 2:
             return self.blocks, self.owners()
-        step = -(-3 * self.side * len(self) // most)
-        at = np.arange((self.side - 1) % step // 2, self.side, step)
+        count = min(self.side, max(1, most // (3 * len(self))))
+        at = ((np.arange(count) + 0.5) * self.side / count).astype(np.int64)
         planes = [np.moveaxis(np.take(self.blocks, at, axis), axis, 1) for axis in (1, 2, 3)]
         stacked = np.stack(planes, axis=1).reshape(-1, self.side, self.side)
         return stacked, np.repeat(np.arange(len(self)), 3 * len(at))
