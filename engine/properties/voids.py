@@ -53,7 +53,10 @@ class LooseVoxels:
         return out
 
     def _by_pattern(self) -> Iterator[tuple[int, Tensor]]:
+        """Voxels that some corner holds, by pattern."""
         for pattern in torch.unique(self.patterns).tolist():
+            if pattern == 2 ** len(CORNERS) - 1:
+                continue  # it floats: nothing to pull at
             yield pattern, (self.patterns == pattern).nonzero()[:, 0]
 
 
