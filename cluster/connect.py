@@ -20,8 +20,11 @@ from engine.errors import InputError, WorkError
 
 CONNECT_TIMEOUT_S = 5.0
 """A host that answers at all answers within this."""
-INIT_TIMEOUT_S = 10.0
-"""Something that listens but is no Ray is given up after this; with the connect time-out: at most 15 s."""
+PROTOCOL_TIMEOUT_S = 10.0
+"""Something that listens but does not speak Ray's protocol is given up after this; with the connect time-out: at most
+15 s."""
+INIT_TIMEOUT_S = 120.0
+"""What speaks it may take longer: a Ray client server starts a process for each of its clients."""
 NODES_TIMEOUT_S = 900.0
 """A cloud starts a machine in minutes."""
 OBJECT_STORE_BYTES = 512 * 2**20
@@ -85,6 +88,7 @@ def connected(address: str = "local", nodes: int = 1) -> Iterator[Resources]:
             yield _resources(local=True)
         return
     check_address(address)
+    _await_protocol(address)
     import ray
 
     with _signals_kept():
@@ -105,7 +109,7 @@ def check_address(address: str) -> None:
     """
     if address in ("local", "auto"):
         return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = _target(address).rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise InputError(f"--address {address}: must be local, auto, host:port or ray://host:port")
     try:
@@ -115,6 +119,32 @@ def check_address(address: str) -> None:
             f"--address {address}: nothing answers there ({error.strerror or error}); start Ray on that host, "
             "or leave --address out to run on this machine"
         ) from None
+
+
+def _target(address: str) -> str:
+    return address.removeprefix("ray://")
+
+
+def _await_protocol(address: str) -> None:
+    """Refuse what does not speak gRPC, as every Ray does: Ray itself waits much longer for it. Raises InputError."""
+    if address == "auto":
+        return
+    import grpc
+
+    with grpc.insecure_channel(_target(address)) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(PROTOCOL_TIMEOUT_S)
+        except grpc.FutureTimeoutError:
+            raise _unusable(
+                address, f"what listens there is no Ray, or did not answer in {PROTOCOL_TIMEOUT_S:g} s"
+            ) from None
+
+
+def _unusable(address: str, reason: str) -> InputError:
+    return InputError(
+        f"--address {address}: cannot be used as a Ray cluster ({reason}); check the address and that Ray and Python "
+        "have the same versions there, or leave --address out to run on this machine"
+    )
 
 
 def _await_nodes(nodes: int, address: str, timeout_s: float = NODES_TIMEOUT_S) -> None:
@@ -155,27 +185,34 @@ def _local_ray() -> Iterator[None]:
 
 @contextmanager
 def _own_folder(parent: Path) -> Iterator[Path]:
-    """A folder for Ray's sockets and logs, removed at the end; those of drivers that were killed go at the start.
+    """A folder for Ray's sockets and logs, removed at the end, as are those of drivers that were killed.
 
     Its lock is held as long as this process lives: the system frees it however that ends.
     """
-    for other in parent.glob(f"{FOLDER_PREFIX}*"):
-        _remove_if_dead(other)
+    _remove_dead(parent)
     folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=parent))
     try:
         with filelock.FileLock(folder / FOLDER_LOCK, timeout=0):
             yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove_dead(parent)  # this one is among them
 
 
-def _remove_if_dead(folder: Path) -> None:
-    """Remove a folder whose driver has died. One without a lock is nobody's to judge: it may be a moment old."""
-    with suppress(OSError, filelock.Timeout):
-        if folder.is_symlink() or folder.stat().st_uid != os.getuid() or not (folder / FOLDER_LOCK).is_file():
-            return
-        with filelock.FileLock(folder / FOLDER_LOCK, timeout=0):
-            shutil.rmtree(folder, ignore_errors=True)
+def _remove_dead(parent: Path) -> None:
+    """Remove the folders whose drivers have died. One without a lock is nobody's to judge: it may be a moment old."""
+    for folder in parent.glob(f"{FOLDER_PREFIX}*"):
+        with suppress(OSError, filelock.Timeout):
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid() or not (folder / FOLDER_LOCK).is_file():
+                continue
+            with filelock.FileLock(folder / FOLDER_LOCK, timeout=0):
+                # The lock goes last: where a dying Ray still writes, the next start finds it and goes on.
+                for item in folder.iterdir():
+                    if item.is_dir() and not item.is_symlink():
+                        shutil.rmtree(item, ignore_errors=True)
+                    elif item.name != FOLDER_LOCK:
+                        item.unlink()
+                if len(list(folder.iterdir())) == 1:
+                    shutil.rmtree(folder)
 
 
 @contextmanager
@@ -201,7 +238,7 @@ def _options() -> dict[str, Any]:
 
 
 def _attempt(connect: Callable[[], object], address: str) -> None:
-    """Call `connect` with a time limit: Ray itself waits much longer for something that is no Ray."""
+    """Call `connect` with a time limit. Raises InputError."""
     failure: list[BaseException] = []
 
     def call() -> None:
@@ -219,10 +256,7 @@ def _attempt(connect: Callable[[], object], address: str) -> None:
         reason = _first_line(failure[0])
     else:
         return
-    raise InputError(
-        f"--address {address}: cannot be used as a Ray cluster ({reason}); check the address and that Ray and Python "
-        "have the same versions there, or leave --address out to run on this machine"
-    )
+    raise _unusable(address, reason)
 
 
 def _first_line(error: BaseException) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.connect import CONNECT_TIMEOUT_S, INIT_TIMEOUT_S, _own_folder, check_address
+from cluster.connect import CONNECT_TIMEOUT_S, PROTOCOL_TIMEOUT_S, _own_folder, check_address
 from engine.errors import InputError
 
 
@@ -45,7 +45,7 @@ import sys
 import cluster.connect
 from cluster.connect import connected
 from engine.errors import InputError
-cluster.connect.INIT_TIMEOUT_S = 3
+cluster.connect.PROTOCOL_TIMEOUT_S = 3
 try:
     with connected(sys.argv[1]):
         pass
@@ -56,7 +56,7 @@ except InputError as error:
 
 @pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
 def test_something_that_is_no_ray_is_given_up_soon(repository: Path, form: str) -> None:
-    assert CONNECT_TIMEOUT_S + INIT_TIMEOUT_S <= 15  # what a user waits; here it is 3 s
+    assert CONNECT_TIMEOUT_S + PROTOCOL_TIMEOUT_S <= 15  # what a user waits; here it is 3 s
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -93,6 +93,7 @@ from pathlib import Path
 from cluster.connect import _own_folder
 with _own_folder(Path(sys.argv[1])) as folder:
     (folder / "session").mkdir()
+    (folder / "session_latest").symlink_to("session")
     print(folder.name, flush=True)
     if sys.argv[2] == "killed":
         os.kill(os.getpid(), signal.SIGKILL)

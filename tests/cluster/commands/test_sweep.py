@@ -5,7 +5,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -142,8 +141,7 @@ def test_refuses_an_address_that_nothing_answers_at(refused: Call, study: Path) 
 
 
 def test_refuses_what_listens_but_is_no_ray(refused: Call, study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cluster.connect.INIT_TIMEOUT_S", 0.1)
-    monkeypatch.setattr("ray.init", lambda **options: time.sleep(1))
+    monkeypatch.setattr("cluster.connect.PROTOCOL_TIMEOUT_S", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         line = refused("sweep", study, "--address", f"ray://127.0.0.1:{listener.getsockname()[1]}")
     assert "cannot be used as a Ray cluster" in line
