@@ -178,6 +178,8 @@ def _local_ray() -> Iterator[None]:
                 "or a firewall that closes local ports"
             ) from error
         try:
+            open_to = ray.util.get_node_ip_address()
+            assert open_to == "127.0.0.1", f"ray was imported before this, and listens on {open_to}"
             yield
         finally:
             ray.shutdown()

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from cluster.connect import FOLDER_PREFIX
+from cluster.connect import FOLDER_PREFIX, connected
 from engine.request import structure_id, structure_seed
 from studies.config import StudyConfig
 from studies.reading import parse_study
@@ -54,8 +54,6 @@ def drive(config: StudyConfig, out: Path, scratch: Path, seconds: float) -> None
     """The command: run the study or go on with it, and note who is at work."""
     from functools import partial
 
-    from actors.ray_pool import RayPool
-    from cluster.connect import connected
     from studies.folder import hold_study
     from studies.loop import run_study
 
@@ -65,10 +63,10 @@ def drive(config: StudyConfig, out: Path, scratch: Path, seconds: float) -> None
         (scratch / "pids.tmp").write_text(json.dumps(state))
         os.replace(scratch / "pids.tmp", scratch / "pids")
 
-    with (
-        connected("local"),
-        hold_study(config, out),
-        RayPool(
+    with connected("local"), hold_study(config, out):
+        from actors.ray_pool import RayPool  # imports ray, which `connected` sets up first
+
+        with RayPool(
             partial(_slow_engine, scratch, seconds),
             out,
             design_actors=2,
@@ -78,9 +76,8 @@ def drive(config: StudyConfig, out: Path, scratch: Path, seconds: float) -> None
             cpus_per_property_actor=0.1,
             max_attempts=10,  # a request may meet several kills in a row
             code_version="chaos",
-        ) as pool,
-    ):
-        run_study(config, out, pool, note)
+        ) as pool:
+            run_study(config, out, pool, note)
 
 
 def _slow_engine(scratch: Path, seconds: float) -> object:

@@ -158,12 +158,9 @@ def main() -> None:
     if "start" in arguments.figures:
         rows.append(start())
     if {"scaling", "share"} & set(arguments.figures):
-        import ray
-
         from cluster.connect import connected
 
         with connected("local"):
-            assert ray.is_initialized()
             if "scaling" in arguments.figures:
                 rows.append(scaling(arguments.batches))
             if "share" in arguments.figures:
