@@ -107,7 +107,7 @@ def check_request(request: Request, card: Card) -> None:
             f"{here / 1e9:.0f} GB are free; ask for a smaller volume"
         )
     check_feasible(request.targets, phases)
-    check_guided(request.targets)
+    check_guided(request.targets, phases, request.materials)
 
 
 def generate(
@@ -183,6 +183,7 @@ def _generate_batch(
             redraw,
             settings.guidance_iterations,
             _reporter(progress, "guidance"),
+            materials=[requests[i].materials for i in guided],
         )
         for i, result in zip(guided, results, strict=True):
             indices[i] = result.probabilities.argmax(dim=0)

@@ -5,8 +5,7 @@ the volume stays like the material. The *targets* then change the phase logits b
 them to first order: a Gauss-Newton step on constraints, in which each target's direction is its own gradient and one
 small linear system balances them. The loop is feedback: what the prior takes back, the next step asks for again.
 
-Diffusivity enters through its exact adjoint on hard phases, with a slightly conducting solid so that the gradient
-also says where to open a pore (`engine.properties.transport`); its value is anchored on the insulated solve.
+What can be steered, with its value and gradient, is in `engine.guidance.steering`.
 
 Shapes: `B` volumes, `K` phases, `T` targets, `D H W` voxels.
 """
@@ -14,27 +13,26 @@ Shapes: `B` volumes, `K` phases, `T` targets, `D H W` voxels.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from engine.errors import InputError
+from engine.guidance.steering import Evaluation, Steered, kept_off_zero, steered
 from engine.guidance.targets import Target
-from engine.metrics import AXES, Metric
 from engine.outcomes import DesignOutcome
-from engine.properties.transport import solve, solve_with_gradient
+
+if TYPE_CHECKING:
+    from engine.properties.materials import Materials
 
 Redraw = Callable[[Tensor, int, Sequence[int]], Tensor]
 """Prior: (probabilities [b, K, D, H, W], axis, which of the B volumes these are) -> redrawn probabilities."""
 
-GUIDED = ("fraction", "diffusivity")
 PRIOR_SHARE = 0.4  # of each redrawn axis in the running probabilities; three axes are seen in turn
 LEAST_ROUNDS = 3  # every axis is redrawn at least once after the last coarse move
 CORRECTIONS = 3  # Gauss-Newton steps after each redraw
 LARGEST_MOVE = 0.02  # share of the volume that one step may change: first order does not reach further
 MARGIN = 0.7  # of each tolerance: the certificate's solver differs from ours by some tenths of a per cent
-CONTRAST = 1e-3  # conductivity of the insulator in the gradient solve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,22 +52,17 @@ class _Member:
 
     logits: Tensor  # [K, D, H, W]
     targets: tuple[Target, ...]
-    fields: dict[Metric, Tensor] = field(default_factory=dict)  # potentials, to start the next solve from
-    leaks: dict[Metric, float] = field(default_factory=dict)  # insulated value over leaking value
-    gains: dict[Metric, float] = field(default_factory=dict)  # how much more to ask for than first order says
+    steering: tuple[Steered, ...]  # of each target
+    gains: dict[int, float] = field(default_factory=dict)  # by target: how much more to ask for than first order says
     trace: list[dict[str, float]] = field(default_factory=list)
     best: Tensor | None = None
     best_miss: float = math.inf
 
 
-def check_guided(targets: Sequence[Target]) -> None:
-    """Raise InputError for a target that guidance cannot steer."""
+def check_guided(targets: Sequence[Target], phases: Sequence[str], materials: "Materials | None" = None) -> None:
+    """Raise InputError for a target that guidance cannot steer, or that lacks materials."""
     for target in targets:
-        if target.metric.name not in GUIDED:
-            raise InputError(
-                f"target {target}: {target.metric.name} can be measured but not asked for; "
-                f"targets may be on {' and '.join(GUIDED)}"
-            )
+        steered(target.metric, phases, materials)
 
 
 @torch.no_grad()
@@ -80,6 +73,7 @@ def guide(
     redraw: Redraw,
     max_iterations: int,
     on_step: Callable[[int, int], None] | None = None,
+    materials: "Sequence[Materials | None]" = (),
 ) -> list[Guided]:
     """Guide volumes to their targets.
 
@@ -89,8 +83,13 @@ def guide(
         phases: K names.
         redraw: the prior.
         max_iterations: redraws at most; a volume that has not met its targets then is MISSED, its best state kept.
+        materials: of each volume's phases, for the targets that need them.
     """
-    members = [_Member(_logits(p), tuple(t)) for p, t in zip(probabilities, targets, strict=True)]
+    made_of = materials or [None] * len(targets)
+    members = [
+        _Member(_logits(p), tuple(wanted), tuple(steered(target.metric, phases, material) for target in wanted))
+        for p, wanted, material in zip(probabilities, targets, made_of, strict=True)
+    ]
     least = min(LEAST_ROUNDS, max_iterations)
     done: dict[int, DesignOutcome] = {}
     for iteration in range(max_iterations):
@@ -103,7 +102,7 @@ def guide(
         mixed = (1 - PRIOR_SHARE) * current + PRIOR_SHARE * redrawn
         for i, p in zip(active, mixed, strict=True):
             members[i].logits = _logits(p)
-            if _correct(members[i], phases, iteration, settled) and settled:
+            if _correct(members[i], iteration, settled) and settled:
                 done[i] = DesignOutcome.ATTAINED
         if on_step is not None:
             on_step(iteration + 1, max_iterations)
@@ -121,15 +120,15 @@ def guide(
     return out
 
 
-def _correct(member: _Member, phases: Sequence[str], iteration: int, settled: bool) -> bool:
+def _correct(member: _Member, iteration: int, settled: bool) -> bool:
     """Gauss-Newton steps until every target holds, a few at most. True if all hold on the hard volume.
 
     A state is remembered as the best only once it is `settled`: redrawn along every axis.
     """
     before: list[float] = []
     for step in range(CORRECTIONS + 1):
-        found = [_evaluate(member, target, phases) for target in member.targets]
-        values = [value for value, _ in found]
+        found = _evaluate(member)
+        values = [each.value for each in found]
         member.trace.append(
             {"iteration": float(iteration)}
             | {str(target.metric): value for target, value in zip(member.targets, values, strict=True)}
@@ -143,8 +142,18 @@ def _correct(member: _Member, phases: Sequence[str], iteration: int, settled: bo
             _learn_gains(member, before, values)
         before = values
         if step < CORRECTIONS:
-            member.logits = member.logits + _step(member, values, [gradient for _, gradient in found], phases)
+            member.logits = member.logits + _step(member, found)
     return False
+
+
+def _evaluate(member: _Member) -> list[Evaluation]:
+    """Every target's metric on the hard volume."""
+    soft = member.logits.softmax(dim=0)
+    hard = torch.zeros_like(soft).scatter_(0, member.logits.argmax(dim=0, keepdim=True), 1.0)
+    return [
+        steering(hard, soft, lambda value, target=target: _relative_miss(target, value))  # type: ignore[misc]
+        for target, steering in zip(member.targets, member.steering, strict=True)
+    ]
 
 
 def _learn_gains(member: _Member, before: Sequence[float], after: Sequence[float]) -> None:
@@ -152,53 +161,26 @@ def _learn_gains(member: _Member, before: Sequence[float], after: Sequence[float
 
     First order is far off where a pore is about to open (the value does not move until it does).
     """
-    for target, old, new in zip(member.targets, before, after, strict=True):
-        asked = _distance(target, old)
+    for i, (old, new) in enumerate(zip(before, after, strict=True)):
+        asked = _distance(member, i, old)
         if abs(asked) < 1e-6:
             continue
-        brought = (asked - _distance(target, new)) / asked
+        brought = (asked - _distance(member, i, new)) / asked
         factor = min(2.0, max(0.5, 1 / brought)) if brought > 0 else 2.0
-        member.gains[target.metric] = min(64.0, max(0.25, member.gains.get(target.metric, 1.0) * factor**0.5))
+        member.gains[i] = min(64.0, max(0.25, member.gains.get(i, 1.0) * factor**0.5))
 
 
-def _distance(target: Target, value: float) -> float:
-    """What is missing to the goal: in logarithms for a diffusivity (it spans decades), plain for a fraction.
+def _distance(member: _Member, i: int, value: float) -> float:
+    """What is missing to the goal of a target: in logarithms where the metric spans decades, else plain.
 
     A one-sided target that holds asks for nothing.
     """
+    target = member.targets[i]
     if (math.isinf(target.low) or math.isinf(target.high)) and target.miss(value) == 0:
         return 0.0
-    if target.metric.name == "diffusivity":
-        return math.log(target.goal / _floored(target, value))
+    if member.steering[i].logarithmic and target.goal > 0:
+        return math.log(target.goal / kept_off_zero(value, target.goal))
     return target.goal - value
-
-
-def _floored(target: Target, value: float) -> float:
-    """A diffusivity kept off 0, so that its logarithm exists."""
-    return max(value, 0.02 * target.goal)
-
-
-def _evaluate(member: _Member, target: Target, phases: Sequence[str]) -> tuple[float, Tensor]:
-    """Value of a target's metric on the hard volume, and the gradient of the value by the phase's indicator.
-
-    Returns: value; gradient [D, H, W].
-    """
-    metric, k = target.metric, phases.index(target.metric.phase)
-    hard = member.logits.argmax(dim=0) == k
-    if metric.name == "fraction":
-        return float(hard.float().mean()), torch.full(hard.shape, 1.0 / hard.numel(), device=hard.device)
-    axis = AXES.index(metric.axis or "")
-    leaking = solve_with_gradient(hard.unsqueeze(0), axis, contrast=CONTRAST, start=member.fields.get(metric))
-    member.fields[metric] = leaking.field
-    value = float(leaking.value)
-    leak = member.leaks.get(metric, 0.0)
-    estimate = value * leak
-    if leak < 0.5 or _relative_miss(target, estimate) <= 1.5:
-        # Near the goal only the insulated value counts, and near the percolation threshold the other says little.
-        exact = float(solve(hard.unsqueeze(0).float(), axis, start=leaking.field, tolerance=3e-4).value)
-        member.leaks[metric] = exact / value
-        estimate = exact
-    return estimate, leaking.gradient[0]
 
 
 def _relative_miss(target: Target, value: float) -> float:
@@ -208,49 +190,32 @@ def _relative_miss(target: Target, value: float) -> float:
     return abs(value - target.goal) / (0.5 * (target.high - target.low))
 
 
-def _step(member: _Member, values: Sequence[float], gradients: Sequence[Tensor], phases: Sequence[str]) -> Tensor:
+def _step(member: _Member, found: Sequence[Evaluation]) -> Tensor:
     """Smallest change of the logits [K, D, H, W] that meets all targets to first order, within the trust region."""
     p = member.logits.softmax(dim=0)
-    indices = [phases.index(target.metric.phase) for target in member.targets]
-    wanted, slopes, directions = [], [], []
-    for target, value, gradient, k in zip(member.targets, values, gradients, indices, strict=True):
-        wanted.append(_distance(target, value) * member.gains.get(target.metric, 1.0))
-        if target.metric.name == "diffusivity":
-            slopes.append(gradient / _floored(target, value))
-            directions.append(_spread(gradient, p[k]))
-        else:
-            slopes.append(gradient)
-            directions.append(torch.ones_like(gradient))
-    count = len(wanted)
-    system = torch.zeros(count, count, dtype=torch.float64)
-    for i, (slope, a) in enumerate(zip(slopes, indices, strict=True)):
-        for j, (direction, b) in enumerate(zip(directions, indices, strict=True)):
-            coupling = p[a] * ((1.0 if a == b else 0.0) - p[b])  # Jacobian of the softmax
-            system[i, j] = float((slope * coupling * direction).sum(dtype=torch.float64))
-    goal = torch.tensor(wanted, dtype=torch.float64)
+    moves = [_moved(p, each.direction) for each in found]  # of the probabilities
+    count = len(found)
+    system, goal = torch.zeros(count, count, dtype=torch.float64), torch.zeros(count, dtype=torch.float64)
+    for i, each in enumerate(found):
+        target = member.targets[i]
+        slope = 1.0
+        if member.steering[i].logarithmic and target.goal > 0:
+            slope = 1 / kept_off_zero(each.value, target.goal)
+        goal[i] = _distance(member, i, each.value) * member.gains.get(i, 1.0)
+        for j, move in enumerate(moves):
+            system[i, j] = slope * float((each.gradient * move).sum(dtype=torch.float64))
     size = system.abs().amax(dim=1, keepdim=True).clamp(min=1e-30)
     weights = torch.linalg.lstsq(system / size, (goal / size[:, 0]).unsqueeze(1), driver="gelsd").solution[:, 0]
     change = torch.zeros_like(member.logits)
-    for weight, direction, k in zip(weights.tolist(), directions, indices, strict=True):
-        change[k] += weight * direction
-    moved = float(sum((p[k] * (1 - p[k]) * change[k].abs()).mean() for k in set(indices)))
+    for weight, each in zip(weights.tolist(), found, strict=True):
+        change += weight * each.direction
+    moved = 0.5 * float(_moved(p, change).abs().sum(dim=0).mean())
     return change * min(1.0, LARGEST_MOVE / max(moved, 1e-12))
 
 
-def _spread(gradient: Tensor, p: Tensor) -> Tensor:
-    """A direction that follows a transport gradient without its spikes: smoothed over neighbours, square root taken.
-
-    The gradient is concentrated in a few throats; followed as it is it would flip those voxels and reach no further.
-    """
-    g = gradient.clamp(min=0)[None, None]
-    for axis in range(3):
-        kernel = gradient.new_tensor([0.25, 0.5, 0.25]).view([1, 1] + [3 if a == axis else 1 for a in range(3)])
-        padding = [1 if a == axis else 0 for a in range(3)]
-        g = F.conv3d(g, kernel, padding=padding)
-    root = g[0, 0].sqrt()
-    band = p * (1 - p)
-    scale = ((band * root.square()).sum() / band.sum().clamp(min=1e-12)).sqrt().clamp(min=1e-12)
-    return root / scale
+def _moved(p: Tensor, change: Tensor) -> Tensor:
+    """First-order change of probabilities [K, D, H, W] by a change of their logits: the Jacobian of the softmax."""
+    return p * (change - (p * change).sum(dim=0, keepdim=True))
 
 
 def _logits(probabilities: Tensor) -> Tensor:

@@ -4,10 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+from engine.descriptors.triple_phase import soft_tpb_density
 from engine.errors import InputError
 from engine.guidance.targets import parse_target
 from engine.guidance.volume import check_guided, fraction_goals, guide
+from engine.measure import measure
+from engine.metrics import parse_metric
+from engine.models.bundle import Phase
 from engine.outcomes import DesignOutcome
+from engine.properties.materials import Materials, PhaseMaterial
 from engine.properties.transport import solve
 
 PHASES = ("pore", "solid")
@@ -108,9 +113,62 @@ def test_three_phases():
     assert float((index == 1).float().mean()) == pytest.approx(0.25, abs=0.005)
 
 
-def test_what_can_only_be_measured_is_refused():
-    with pytest.raises(InputError, match="surface_area"):
-        check_guided([parse_target("surface_area[pore]=0.1±0.01")])
+MATERIALS = Materials(
+    name="stiff and soft",
+    phases={
+        "pore": PhaseMaterial(conductivity=(0.1,), youngs_modulus_gpa=(1.0,), poissons_ratio=(0.3,)),
+        "solid": PhaseMaterial(conductivity=(5.0,), youngs_modulus_gpa=(50.0,), poissons_ratio=(0.2,)),
+    },
+)
+
+
+@pytest.mark.parametrize("factor", [0.85, 1.2])
+@pytest.mark.parametrize(
+    ("metric", "tolerance"),
+    [("surface_area[pore]", 2), ("mean_chord[pore,y]", 2), ("conductivity[x]", 2), ("elastic_modulus_gpa[z]", 2)],
+)
+def test_every_metric_is_met_with_the_fraction_held(metric, factor, tolerance):
+    soft = soft_volume(1, cut=0.2)
+    before = soft.argmax(dim=0).to(torch.uint8).numpy()
+    wanted = parse_metric(metric, PHASES)
+    natural = measured(before, wanted)
+    fraction = float((before == 0).mean())
+    targets = [
+        parse_target(f"fraction[pore]={fraction}±0.01", PHASES),
+        parse_target(f"{metric}={factor * natural}±{tolerance}%", PHASES),
+    ]
+    (result,) = guide(soft[None], [targets], PHASES, identity, 30, materials=[MATERIALS])
+    after = result.probabilities.argmax(dim=0).to(torch.uint8).numpy()
+    assert result.outcome is DesignOutcome.ATTAINED
+    assert measured(after, wanted) == pytest.approx(factor * natural, rel=tolerance / 100)
+    assert float((after == 0).mean()) == pytest.approx(fraction, abs=0.01)
+
+
+def measured(labels, metric):
+    phases = [Phase(name=name, label=label, fraction=0.5) for label, name in enumerate(PHASES)]
+    return measure(labels, phases, metrics=[metric], materials=MATERIALS, certify=False).values[metric].value
+
+
+def test_triple_lines_of_three_phases():
+    soft = torch.softmax(3 * torch.stack([smooth_field(7), smooth_field(8), smooth_field(9)]), dim=0)
+
+    def density(volume):
+        hard = torch.nn.functional.one_hot(volume.argmax(dim=0), 3).movedim(-1, 0).float()
+        return float(soft_tpb_density(hard[None])[0])
+
+    natural = density(soft)
+    targets = [parse_target(f"tpb_density={0.8 * natural}±2%"), parse_target("fraction[a]=0.33±0.02")]
+    (result,) = guide(soft[None], [targets], ("a", "b", "c"), identity, 30)
+    assert result.outcome is DesignOutcome.ATTAINED
+    assert density(result.probabilities) == pytest.approx(0.8 * natural, rel=0.02)
+
+
+def test_what_can_only_be_measured_or_lacks_materials_is_refused():
+    with pytest.raises(InputError, match="euler_number_density can be measured but not asked for; targets may be on"):
+        check_guided([parse_target("euler_number_density[pore]=0.001±0.0005")], PHASES)
+    with pytest.raises(InputError, match="--materials"):
+        check_guided([parse_target("conductivity[z]=1±0.1")], PHASES)
+    check_guided([parse_target("conductivity[z]=1±0.1")], PHASES, MATERIALS)
 
 
 def test_goals_by_phase_index():

@@ -1,0 +1,258 @@
+"""What guidance can steer: the value of a metric on a hard volume, its gradient by the phases, and where to move.
+
+One object per target and volume, which keeps what makes its next evaluation cheap (potentials, displacements). A metric
+of one's own is one function: `own_metric`.
+
+Shapes: `K` phases, `D H W` voxels.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from engine.descriptors.chords import soft_mean_chord
+from engine.descriptors.surface import soft_surface_area
+from engine.descriptors.triple_phase import soft_tpb_density
+from engine.errors import InputError
+from engine.metrics import AXES, Metric
+from engine.properties.elasticity import homogenize
+from engine.properties.stiffness import youngs_modulus
+from engine.properties.transport import solve, solve_with_gradient, value_and_gradient
+
+if TYPE_CHECKING:
+    from engine.properties.materials import Materials
+
+CONTRAST = 1e-3  # conductivity of the insulator in the gradient solve
+NEARLY = 1.5  # tolerances from the goal within which only the insulated value counts
+FLOOR = 0.02  # of the goal: a value is kept off 0 by this much, so that its logarithm exists
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """A metric of one volume."""
+
+    value: float
+    """On the hard volume."""
+    gradient: Tensor
+    """[K, D, H, W]: of the value by the phases' indicators."""
+    direction: Tensor
+    """[K, D, H, W]: in which the logits move to raise the value."""
+
+
+class Steered(Protocol):
+    """A metric of one volume on its way."""
+
+    logarithmic: bool
+    """Whether what is missing is measured in logarithms, as for what spans decades."""
+
+    def __call__(self, hard: Tensor, soft: Tensor, miss: Callable[[float], float]) -> Evaluation:
+        """Args:
+        hard: [K, D, H, W] one-hot.
+        soft: [K, D, H, W] probabilities.
+        miss: of a value, its distance from the goal in tolerances.
+        """
+        ...
+
+
+def steered(metric: Metric, phases: Sequence[str], materials: "Materials | None" = None) -> Steered:
+    """The steering of a metric.
+
+    Raises:
+        InputError: it can be measured but not steered, or lacks the phases' materials.
+    """
+    phase = phases.index(metric.phase) if metric.phase is not None else 0
+    axis = AXES.index(metric.axis) if metric.axis is not None else 0
+    match metric.name:
+        case "fraction":
+            return Fraction(phase)
+        case "diffusivity":
+            return Diffusivity(phase, axis)
+        case "surface_area":
+            return Descriptor(lambda soft: soft_surface_area(soft[phase]))
+        case "mean_chord":
+            return Descriptor(lambda soft: soft_mean_chord(soft[phase])[axis])
+        case "tpb_density":
+            return Descriptor(lambda soft: soft_tpb_density(soft.unsqueeze(0))[0])
+        case "conductivity":
+            return Conductivity(_needed(materials, metric).conductivities(phases)[:, axis], axis)
+        case "elastic_modulus_gpa":
+            return Modulus(_needed(materials, metric).stiffnesses(phases), axis)
+    raise InputError(
+        f"target on {metric}: {metric.name} can be measured but not asked for; targets may be on {', '.join(STEERED)}"
+    )
+
+
+STEERED = (
+    "fraction",
+    "diffusivity",
+    "surface_area",
+    "mean_chord",
+    "tpb_density",
+    "conductivity",
+    "elastic_modulus_gpa",
+)
+
+
+@dataclass
+class Fraction:
+    """Volume fraction of a phase; all its voxels move alike."""
+
+    phase: int
+    logarithmic: bool = False
+
+    def __call__(self, hard: Tensor, soft: Tensor, miss: Callable[[float], float]) -> Evaluation:
+        gradient, direction = torch.zeros_like(soft), torch.zeros_like(soft)
+        gradient[self.phase] = 1.0 / soft[0].numel()
+        direction[self.phase] = 1.0
+        return Evaluation(value=float(hard[self.phase].mean()), gradient=gradient, direction=direction)
+
+
+class Diffusivity:
+    """Relative diffusivity of a phase in an insulator, by its exact adjoint.
+
+    The gradient is that of a slightly conducting insulator, so that it says where to open a pore; near the goal, and
+    where the other says little, the value is that of the insulated solve.
+    """
+
+    logarithmic = True
+
+    def __init__(self, phase: int, axis: int) -> None:
+        self._phase, self._axis = phase, axis
+        self._field: Tensor | None = None
+        self._leak = 0.0  # insulated value over leaking value
+
+    def __call__(self, hard: Tensor, soft: Tensor, miss: Callable[[float], float]) -> Evaluation:
+        mask = hard[self._phase].bool()
+        leaking = solve_with_gradient(mask.unsqueeze(0), self._axis, contrast=CONTRAST, start=self._field)
+        self._field = leaking.field
+        value = float(leaking.value)
+        estimate = value * self._leak
+        if self._leak < 0.5 or miss(estimate) <= NEARLY:
+            estimate = float(solve(mask.unsqueeze(0).float(), self._axis, start=self._field, tolerance=3e-4).value)
+            self._leak = estimate / value
+        gradient, direction = torch.zeros_like(soft), torch.zeros_like(soft)
+        gradient[self._phase] = leaking.gradient[0]
+        direction[self._phase] = _spread(leaking.gradient[0], soft[self._phase])
+        return Evaluation(value=estimate, gradient=gradient, direction=direction)
+
+
+class Conductivity:
+    """Effective conductivity of all phases together, by its exact adjoint."""
+
+    logarithmic = True
+
+    def __init__(self, conductivities: Tensor, axis: int) -> None:
+        self._table, self._axis = conductivities.float(), axis
+        self._field: Tensor | None = None
+
+    def __call__(self, hard: Tensor, soft: Tensor, miss: Callable[[float], float]) -> Evaluation:
+        table = self._table.to(soft)
+        # A phase that insulates conducts a little, so that the gradient reaches into it.
+        floor = CONTRAST * float(table.max())
+        field = torch.einsum("kdhw,k->dhw", hard, table.clamp(min=floor)).unsqueeze(0)
+        found = value_and_gradient(field, self._axis, start=self._field, tolerance=1e-3)
+        self._field = found.field
+        value = float(found.value)
+        if bool((table < floor).any()):
+            exact = torch.einsum("kdhw,k->dhw", hard, table).unsqueeze(0)
+            value = float(solve(exact, self._axis, start=self._field, tolerance=3e-4).value)
+        gradient = found.gradient[0] * table[:, None, None, None]
+        return Evaluation(value=value, gradient=gradient, direction=_follow(gradient, soft))
+
+
+class Modulus:
+    """Young's modulus along an axis, the volume as a periodic cell, by its exact adjoint."""
+
+    logarithmic = True
+
+    def __init__(self, stiffness: Tensor, axis: int) -> None:
+        self._table, self._component = stiffness, 2 - axis  # x, y, z
+        self._fields: Tensor | None = None
+
+    def __call__(self, hard: Tensor, soft: Tensor, miss: Callable[[float], float]) -> Evaluation:
+        cell = homogenize(hard.unsqueeze(0).float(), self._table, start=self._fields, tolerance=1e-3)
+        self._fields = cell.displacements
+        stiffness = cell.stiffness[0].double().clone().requires_grad_(True)
+        with torch.enable_grad():
+            compliance = torch.linalg.inv(stiffness)[self._component, self._component]
+            [weights] = torch.autograd.grad(1 / compliance, stiffness)
+        gradient = cell.stiffness_gradient(weights.unsqueeze(0))[0].to(soft)
+        value = youngs_modulus(cell.stiffness[0], self._component)
+        return Evaluation(value=value or 0.0, gradient=gradient, direction=_follow(gradient, soft))
+
+
+class Descriptor:
+    """Any differentiable number of the phases' indicators, such as a soft descriptor.
+
+    Its gradient is smoothed before it is followed: on voxels, that of a surface points into the phase at every flat
+    interface and is zero at a corner, and only over some neighbours does it know the one from the other.
+    """
+
+    logarithmic = True
+
+    def __init__(self, number: Callable[[Tensor], Tensor]) -> None:
+        self._number = number
+
+    def __call__(self, hard: Tensor, soft: Tensor, miss: Callable[[float], float]) -> Evaluation:
+        with torch.enable_grad():
+            indicators = hard.detach().clone().requires_grad_(True)
+            value = self._number(indicators)
+            [gradient] = torch.autograd.grad(value, indicators)
+        calm = torch.stack([_smooth(_smooth(each)) for each in _centred(gradient, soft)])
+        return Evaluation(value=float(value), gradient=gradient, direction=_scaled(calm, soft))
+
+
+def _needed(materials: "Materials | None", metric: Metric) -> "Materials":
+    if materials is None:
+        raise InputError(
+            f"target on {metric}: needs the phases' materials; give a materials file (--materials FILE.yaml)"
+        )
+    return materials
+
+
+def _spread(gradient: Tensor, p: Tensor) -> Tensor:
+    """A direction [D, H, W] that follows a transport gradient without its spikes: smoothed, square root taken.
+
+    The gradient is concentrated in a few throats; followed as it is it would flip those voxels and reach no further.
+    """
+    root = _smooth(gradient.clamp(min=0)).sqrt()
+    band = p * (1 - p)
+    scale = ((band * root.square()).sum() / band.sum().clamp(min=1e-12)).sqrt().clamp(min=1e-12)
+    return root / scale
+
+
+def _follow(gradient: Tensor, soft: Tensor) -> Tensor:
+    """The same for all phases together: [K, D, H, W], either sign."""
+    centred = _centred(gradient, soft)
+    calm = torch.stack([_smooth(each) for each in centred])
+    return _scaled(calm.sign() * calm.abs().sqrt(), soft)
+
+
+def _centred(gradient: Tensor, soft: Tensor) -> Tensor:
+    """Less the mean over the phases: what all phases share moves nothing."""
+    return gradient - (gradient * soft).sum(dim=0, keepdim=True)
+
+
+def _scaled(direction: Tensor, soft: Tensor) -> Tensor:
+    """To a mean square of one where voxels are undecided."""
+    band = soft * (1 - soft)
+    return direction / ((band * direction.square()).sum() / band.sum().clamp(min=1e-12)).sqrt().clamp(min=1e-20)
+
+
+def _smooth(field: Tensor) -> Tensor:
+    """[D, H, W] over its nearest neighbours."""
+    out = field[None, None]
+    for axis in range(3):
+        kernel = field.new_tensor([0.25, 0.5, 0.25]).view([1, 1] + [3 if a == axis else 1 for a in range(3)])
+        out = F.conv3d(out, kernel, padding=[1 if a == axis else 0 for a in range(3)])
+    return out[0, 0]
+
+
+def kept_off_zero(value: float, goal: float) -> float:
+    """A value whose logarithm exists, and does not ask for the impossible."""
+    return max(value, FLOOR * abs(goal)) if math.isfinite(value) else FLOOR * abs(goal)
