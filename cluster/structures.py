@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from engine.design import Generated, Measurement
     from engine.models.bundle import Card
     from engine.outcomes import DesignOutcome
+    from engine.properties.materials import Materials
 
 
 def contents(out: Path) -> "tuple[list[str], list[Row]]":
@@ -57,6 +58,7 @@ class StructureSet:
         targets: tuple[Target, ...],
         settings: Settings,
         formats: tuple[str, ...],
+        materials: "Materials | None" = None,
     ) -> None:
         if count < 1:
             raise InputError(f"--count {count}: must be at least 1")
@@ -67,7 +69,9 @@ class StructureSet:
         texts = [str(target) for target in targets]
         # rounded to their texts, so that those in a row give the same request again
         self._targets, self._settings = tuple(parse_target(text) for text in texts), settings
-        self._key = f"{card.hash}/{shape}/{texts}/{settings}/{seed}"
+        self._materials = materials
+        made_of = "" if materials is None else f"/{materials.hash}"
+        self._key = f"{card.hash}/{shape}/{texts}/{settings}/{seed}{made_of}"
         self.request(0)  # a shape that cannot be is refused here
 
     def request(self, number: int) -> Request:
@@ -78,6 +82,7 @@ class StructureSet:
             seed=structure_seed("", self._seed, 0, number),
             targets=self._targets,
             settings=self._settings,
+            materials=self._materials,
         )
 
     def finished(self) -> "dict[str, Row]":

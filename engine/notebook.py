@@ -29,6 +29,8 @@ from engine.request import Request, Settings, structure_seed
 if TYPE_CHECKING:
     from matplotlib.figure import FigureBase
 
+    from engine.properties.materials import Materials
+
 BATCH = 8
 """Structures generated together, as on the command line."""
 
@@ -81,6 +83,7 @@ def design(
     count: int = 1,
     seed: int = 0,
     settings: Settings | None = None,
+    materials: "Materials | None" = None,
     progress: Report | None = None,
 ) -> list[Structure]:
     """Generate structures that have the targets, measured and certified.
@@ -93,6 +96,7 @@ def design(
         count: how many structures.
         seed: the only source of randomness.
         settings: sampler, steps and so on; None takes the bundle's.
+        materials: what the phases are made of, for targets on conductivity or stiffness (`load_materials`).
         progress: called with (what is going on, steps done, steps in all).
 
     Returns:
@@ -113,6 +117,7 @@ def design(
             seed=structure_seed("", seed, 0, number),
             targets=tuple(parse_target(text, card.phase_names) for text in targets),
             settings=settings or Settings(),
+            materials=materials,
         )
         for number in range(count)
     ]
@@ -120,7 +125,8 @@ def design(
     structures = []
     for start in range(0, count, BATCH):
         for generated in generate(requests[start : start + BATCH], bundle, progress):
-            structures.append(_structure(generated, measure(generated.labels, card.phases), bundle))
+            measurement = measure(generated.labels, card.phases, materials=materials)
+            structures.append(_structure(generated, measurement, bundle))
     return structures
 
 

@@ -76,7 +76,7 @@ def reconstruct(
       mesoforge reconstruct --model my_bundle --shape 64,96,96 --seed 1 --out slabs --format tiff,vti,stl
     """
     settings = _settings(sampler, solver, steps, eta, harmonizing_passes, harmonizing_blend)
-    card, structures = _prepare(model, out, count, size, shape, seed, format, settings, targets=[])
+    card, structures = _prepare(model, out, count, size, shape, seed, format, settings, [], None)
     rows = _run(card, structures)
     metrics = [Metric("fraction", name) for name in card.phase_names]
     metrics += [Metric("diffusivity", name, axis) for name in card.phase_names for axis in ("z", "y", "x")]
@@ -99,6 +99,13 @@ def design(
         list[str],
         typer.Option("--target", metavar="T", help="METRIC=V±t, =V±p%, >=V, <=V or =[lo,hi]; +- for ±. May repeat."),
     ],
+    materials: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.yaml",
+            help="What the phases are made of, for targets on conductivity or stiffness; or a name.",
+        ),
+    ] = None,
     count: Count = 1,
     size: Size = None,
     shape: Shape = None,
@@ -116,12 +123,13 @@ def design(
     A missed target is a row with a reason, not an error; the last line says how many were attained.
 
     \b
-    Example:
+    Examples:
       mesoforge design --model berea --target 'fraction[pore]=0.20±0.01' --target 'diffusivity[pore,z]=0.05±5%' \\
           --count 4 --seed 1 --out designed
+      mesoforge design --model berea --materials rock.yaml --target 'elastic_modulus_gpa[z]=40±2%' --out stiff
     """
     settings = _settings(sampler, solver, steps, eta, harmonizing_passes, harmonizing_blend)
-    card, structures = _prepare(model, out, count, size, shape, seed, format, settings, targets=target)
+    card, structures = _prepare(model, out, count, size, shape, seed, format, settings, target, materials)
     rows = _run(card, structures)
     wanted = structures.request(0).targets
     print(
@@ -157,13 +165,14 @@ def _prepare(
     seed: int,
     formats: str,
     settings: Settings,
-    *,
     targets: list[str],
+    materials: str | None,
 ) -> "tuple[Card, StructureSet]":
     """Everything that can be wrong with the input is found here, before anything is loaded or written."""
     from engine.design import check_request
     from engine.export.formats import known_format
     from engine.models.bundle import read_card
+    from engine.properties.materials import load_materials
 
     card = read_card(model)
     parsed = tuple(parse_target(text, card.phase_names) for text in targets)
@@ -175,6 +184,7 @@ def _prepare(
         seed=seed,
         count=count,
         targets=parsed,
+        materials=load_materials(materials) if materials is not None else None,
         settings=settings,
         formats=tuple(known_format(name.strip()) for name in formats.split(",")),
     )
@@ -226,7 +236,7 @@ def _run(card: "Card", structures: StructureSet) -> "list[Row]":
                 measured: list[tuple[Generated, Measurement, DesignOutcome]] = []
                 for number, generated in enumerate(made):
                     bar.update(done, f"measuring {number + 1}/{len(made)}")
-                    measurement = measure(generated.labels, card.phases)
+                    measurement = measure(generated.labels, card.phases, materials=generated.request.materials)
                     measured.append((generated, measurement, judge(generated.request.targets, measurement)))
                 for row in structures.write(measured, device=device, code_version=code_version()):
                     finished[str(row["structure_id"])] = row

@@ -15,6 +15,7 @@ from engine.guidance.targets import Target
 from engine.request import Request
 
 if TYPE_CHECKING:
+    from engine.properties.materials import Materials
     from studies.config import StudyConfig
     from studies.summary import Progress, Summary
 
@@ -131,7 +132,10 @@ def _check_bundles(config: "StudyConfig") -> None:
         card = load_bundle(bundle.name).card  # whole, and its weights fit
         for shape in config.shapes:
             check_request(Request(structure_id="any", bundle=bundle.name, shape=shape, seed=0), card)
-    check_guided([*config.targets, *(Target(metric=entry.metric, low=0.0) for entry in config.target_entries)])
+        entries = [Target(metric=entry.metric, low=0.0) for entry in config.target_entries]
+        known: list[Materials | None] = [each.constants for each in config.materials]
+        for constants in known or [None]:
+            check_guided([*config.targets, *entries], bundle.phases, constants)
 
 
 def best_table(config: "StudyConfig", folder: Path, summary: "Summary") -> list[dict[str, Any]]:

@@ -162,7 +162,7 @@ def test_progress_is_reported(bundle):
         ({"shape": (160_000, 160_000, 160_000)}, "GB of memory"),
         ({"targets": ["fraction[pore]=1.4±0.1"]}, "no structure has it"),
         ({"targets": ["fraction[pore]=0.2±0.01", "diffusivity[pore,z]=0.5±0.01"]}, "Voigt"),
-        ({"targets": ["surface_area[pore]=0.2±0.01"]}, "measured but not asked for"),
+        ({"targets": ["euler_number_density[pore]=0.002±0.001"]}, "measured but not asked for"),
         ({"targets": ["fraction[gas]=0.2±0.01"]}, "no phase is called"),
     ],
 )

@@ -116,7 +116,7 @@ def test_a_missed_target_is_a_row_and_no_error(call: Call, untrained: Path, monk
 def test_an_interrupt_says_what_is_kept(call: Call, untrained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import engine.design
 
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(engine.design, "measure", interrupt)
@@ -156,7 +156,7 @@ def test_reconstruct_refuses(refused: Call, untrained: Path, options: list[str],
         ("diffusivity[pore,w]=0.2±5%", ["z, y or x"]),
         ("fraction[pore]=0.2", ["tolerance"]),
         ("fraction[pore]=0.2±0", ["tolerance"]),
-        ("surface_area[pore]=0.2±0.01", ["surface_area"]),
+        ("euler_number_density[pore]=0.002±0.001", ["euler_number_density", "surface_area"]),
         ("pore>0.2", ["pore>0.2"]),
     ],
 )
@@ -195,3 +195,17 @@ def test_structures_of_other_options_are_refused(call: Call, refused: Call, untr
     call("reconstruct", "--model", untrained, "--size", 32, "--seed", 1, "--out", "out")
     line = refused("reconstruct", "--model", untrained, "--size", 32, "--seed", 2, "--out", "out")
     assert "other options" in line
+
+
+def test_design_with_materials_measures_and_judges_what_they_give(call: Call, untrained: Path) -> None:
+    Path("rock.yaml").write_text(
+        "phases:\n  pore: {conductivity: 0.1}\n  solid: {conductivity: 5.0}\n", encoding="utf-8"
+    )
+    options = ("design", "--model", untrained, "--size", 32, "--target", "conductivity[z]=[0.05,6]", "--out", "out")
+    refused = call(*options)
+    assert refused.status == 2 and "--materials" in refused.stderr
+    called = call(*options, "--materials", "rock.yaml")
+    assert called.status == 0, called.stderr
+    assert called.stdout.splitlines()[-1] == "1 of 1 attained"
+    [row] = read_structures(Path("out")).to_pylist()
+    assert 0.1 <= row["conductivity_z"] <= 5.0 and row["materials"]
