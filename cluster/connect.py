@@ -29,10 +29,12 @@ NODES_TIMEOUT_S = 900.0
 """A cloud starts a machine in minutes."""
 OBJECT_STORE_BYTES = 512 * 2**20
 """Of a local Ray: work in flight is bounded, so dozens of volumes of 128³ fit many times over."""
-SOCKET_PATH_ROOM = 40
-"""Ray adds about 65 characters to its temporary folder for its sockets, whose paths end at 107."""
-FOLDER_PREFIX, FOLDER_LOCK = "mesoforge-", "driver.lock"
+FOLDER_PREFIX, FOLDER_LOCK = "mesoforge-ray-", "driver.lock"
 """Of a local Ray's temporary folder."""
+SOCKET_PATH_ROOM = 20
+"""Of 107 characters for the path of a socket: our folder takes 23, Ray's session 43 and its longest name 21."""
+FOLDER_AGE_S = 3600.0
+"""A folder without a lock is a moment old, or what a dying Ray wrote into after its removal; this tells them apart."""
 
 THREADS_SLEEP = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Threads that wait for each other sleep instead of spinning. Where cores are shared, as those of a design actor are
@@ -167,8 +169,7 @@ def _local_ray() -> Iterator[None]:
     os.environ.pop("RAY_ADDRESS", None)  # also for the workers, which inherit the environment
     import ray
 
-    parent = tempfile.gettempdir() if len(tempfile.gettempdir()) <= SOCKET_PATH_ROOM else "/tmp"
-    with _own_folder(Path(parent)) as folder:
+    with _own_folder(_parent()) as folder:
         try:
             with _signals_kept():
                 ray.init(address="local", _temp_dir=str(folder), object_store_memory=OBJECT_STORE_BYTES, **_options())
@@ -183,6 +184,12 @@ def _local_ray() -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def _parent() -> Path:
+    """Of our folder: the system's for temporary files, unless that leaves no room for the names of sockets."""
+    named = tempfile.gettempdir()
+    return Path(named if len(named) <= SOCKET_PATH_ROOM else "/tmp")
 
 
 @contextmanager
@@ -201,10 +208,14 @@ def _own_folder(parent: Path) -> Iterator[Path]:
 
 
 def _remove_dead(parent: Path) -> None:
-    """Remove the folders whose drivers have died. One without a lock is nobody's to judge: it may be a moment old."""
+    """Remove the folders whose drivers have died."""
     for folder in parent.glob(f"{FOLDER_PREFIX}*"):
         with suppress(OSError, filelock.Timeout):
-            if folder.is_symlink() or folder.stat().st_uid != os.getuid() or not (folder / FOLDER_LOCK).is_file():
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+                continue
+            if not (folder / FOLDER_LOCK).is_file():
+                if time.time() - folder.stat().st_mtime > FOLDER_AGE_S:
+                    shutil.rmtree(folder, ignore_errors=True)
                 continue
             with filelock.FileLock(folder / FOLDER_LOCK, timeout=0):
                 # The lock goes last: where a dying Ray still writes, the next start finds it and goes on.

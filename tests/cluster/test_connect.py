@@ -1,12 +1,22 @@
+import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
-from cluster.connect import CONNECT_TIMEOUT_S, PROTOCOL_TIMEOUT_S, _own_folder, check_address
+from cluster.connect import (
+    CONNECT_TIMEOUT_S,
+    FOLDER_PREFIX,
+    PROTOCOL_TIMEOUT_S,
+    SOCKET_PATH_ROOM,
+    _own_folder,
+    _parent,
+    check_address,
+)
 from engine.errors import InputError
 
 
@@ -81,7 +91,7 @@ with connected("local") as resources:
     open_to_all = [each.laddr for each in sockets if each.laddr.ip.removeprefix("::ffff:") not in ("127.0.0.1", "::1")]
     assert sockets and not open_to_all, open_to_all
     folder = Path(ray._private.worker._global_node.get_temp_dir_path())
-    assert folder.name.startswith("mesoforge-") and folder.is_dir(), folder
+    assert folder.name.startswith("mesoforge-ray-") and folder.is_dir(), folder
 assert not ray.is_initialized() and not folder.exists()
 print("done")
 """
@@ -113,13 +123,25 @@ def test_the_folders_of_killed_drivers_are_removed_and_those_of_living_ones_are_
     alive, living = start("alive")
     killed, dead = start("killed")
     assert killed.wait(60) < 0 and (dead / "session").is_dir()
-    others = [tmp_path / "mesoforge-new", tmp_path / "mesoforge-cache-0", tmp_path / "elsewhere"]
-    for other in others:  # without a lock: a driver may have made it a moment ago
+    others = [tmp_path / "mesoforge-ray-new", tmp_path / "mesoforge-cache-0", tmp_path / "elsewhere"]
+    old = tmp_path / "mesoforge-ray-old"
+    for other in (*others, old):  # without a lock: a driver may have made it a moment ago
         other.mkdir()
+    for each in (old, others[1]):
+        os.utime(each, (0, 0))
     with _own_folder(tmp_path) as own:
         assert {path for path in tmp_path.iterdir()} == {living, own, *others}
     alive.communicate("", timeout=60)
     assert set(tmp_path.iterdir()) == set(others)
+
+
+def test_sockets_have_room_for_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    longest = f"/{FOLDER_PREFIX}12345678/session_2026-11-20_14-43-38_431885_4194304/sockets/plasma_store"
+    assert SOCKET_PATH_ROOM + len(longest) <= 107
+    monkeypatch.setattr(tempfile, "tempdir", "/var/folders/zz/a_long_one")
+    assert _parent() == Path("/tmp")
+    monkeypatch.setattr(tempfile, "tempdir", "/scratch/me")
+    assert _parent() == Path("/scratch/me")
 
 
 def test_a_local_ray_ignores_ray_address_listens_here_alone_and_leaves_nothing(repository: Path) -> None:
