@@ -101,8 +101,14 @@ class BundleEngine:
         from engine.design import measure
 
         request = generated.request
-        phases = self.phases(request.bundle)
-        return measure(generated.labels, phases, materials=request.materials, also=request.metrics)
+        card = self.card(request.bundle)
+        return measure(
+            generated.labels,
+            card.phases,
+            materials=request.materials,
+            also=request.metrics,
+            training=card.training_s2,
+        )
 
     def judge(self, targets: Sequence[Target], measurement: "Measurement") -> DesignOutcome:
         from engine.design import judge

@@ -77,7 +77,13 @@ class DesignResult:
 def design(request: Request, bundle: Bundle) -> DesignResult:
     """Generate one structure, measure it and judge it against its targets."""
     (generated,) = generate([request], bundle)
-    measurement = measure(generated.labels, bundle.card.phases, materials=request.materials, also=request.metrics)
+    measurement = measure(
+        generated.labels,
+        bundle.card.phases,
+        materials=request.materials,
+        also=request.metrics,
+        training=bundle.card.training_s2,
+    )
     outcome = judge(request.targets, measurement)
     return DesignResult(generated=generated, measurement=measurement, outcome=outcome)
 
@@ -107,7 +113,7 @@ def check_request(request: Request, card: Card) -> None:
             f"{here / 1e9:.0f} GB are free; ask for a smaller volume"
         )
     check_feasible(request.targets, phases)
-    check_guided(request.targets, phases, request.materials)
+    check_guided(request.targets, phases, request.materials, card.training_s2)
 
 
 def generate(
@@ -184,6 +190,7 @@ def _generate_batch(
             settings.guidance_iterations,
             _reporter(progress, "guidance"),
             materials=[requests[i].materials for i in guided],
+            training=bundle.card.training_s2,
         )
         for i, result in zip(guided, results, strict=True):
             indices[i] = result.probabilities.argmax(dim=0)

@@ -6,7 +6,7 @@ measurement.curves["s2[pore]"]
 """
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.metrics import Metric, all_metrics
-from engine.outcomes import Measured
+from engine.outcomes import Measured, Outcome
 
 if TYPE_CHECKING:
     from engine.properties.materials import Materials
@@ -51,6 +51,7 @@ def measure(
     certify: bool = True,
     periodic: bool = False,
     note: Callable[[str], None] | None = None,
+    training: Mapping[str, Sequence[float]] | None = None,
 ) -> Measurement:
     """Everything this version measures of a volume, or the metrics asked for.
 
@@ -65,11 +66,13 @@ def measure(
         periodic: the structure goes on beyond its border: for the descriptors along all axes, for diffusivity and
             conductivity along those across the flux. (Stiffness and expansion always take it so.)
         note: called with what is measured next.
+        training: S2 by phase that `s2_discrepancy` compares with (`Card.training_s2`); None measures none.
 
     Raises:
         InputError: labels that cannot be measured or belong to no phase, or a metric that lacks materials.
     """
     from engine.descriptors.describe import describe
+    from engine.descriptors.two_point import s2_discrepancy
     from engine.properties.measured import measure_properties
 
     started = time.perf_counter()
@@ -79,6 +82,11 @@ def measure(
     for asked in (metrics, set(also)):
         fresh = asked if asked is None else set(asked) - set(values)
         values |= measure_properties(labels, named, materials, fresh, certify=certify, periodic=periodic, note=note)
+    for phase, wanted in (training or {}).items():
+        metric = Metric("s2_discrepancy", phase)
+        if f"s2[{phase}]" in description.curves and (metrics is None or metric in metrics):
+            found = s2_discrepancy(description.curves[f"s2[{phase}]"].tolist(), wanted)
+            values[metric] = Measured(value=found, outcome=Outcome.MEASURED)
     order = [metric for metric in all_metrics(list(named)) if metric in values]
     return Measurement(
         values={metric: values[metric] for metric in order},

@@ -40,7 +40,8 @@ class MetricKind:
     least_phases: int = 1
     """Materials with fewer phases have no such metric."""
     needs: str = ""
-    """What it is not measured without: `materials`, or a `request` for it by name (its solve takes minutes)."""
+    """What it is not measured without: `materials`, the curves of a bundle's `training`, or a `request` for it by name
+    (its solve takes minutes)."""
     meaning: str
 
     @property
@@ -127,6 +128,13 @@ KINDS: dict[str, MetricKind] = {
             high=2.0,
             least_phases=3,
             meaning="triple-phase boundary whose phases are all connected to both faces across the axis, per volume",
+        ),
+        MetricKind(
+            name="s2_discrepancy",
+            high=math.inf,
+            needs="training",
+            meaning="area between the phase's S2 (mean of the axes, below 32 voxels) and that of the training images, "
+            "relative to the latter's",
         ),
         MetricKind(
             name="conductivity",

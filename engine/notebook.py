@@ -125,7 +125,7 @@ def design(
     structures = []
     for start in range(0, count, BATCH):
         for generated in generate(requests[start : start + BATCH], bundle, progress):
-            measurement = measure(generated.labels, card.phases, materials=materials)
+            measurement = measure(generated.labels, card.phases, materials=materials, training=card.training_s2)
             structures.append(_structure(generated, measurement, bundle))
     return structures
 

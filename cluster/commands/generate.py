@@ -236,7 +236,12 @@ def _run(card: "Card", structures: StructureSet) -> "list[Row]":
                 measured: list[tuple[Generated, Measurement, DesignOutcome]] = []
                 for number, generated in enumerate(made):
                     bar.update(done, f"measuring {number + 1}/{len(made)}")
-                    measurement = measure(generated.labels, card.phases, materials=generated.request.materials)
+                    measurement = measure(
+                        generated.labels,
+                        card.phases,
+                        materials=generated.request.materials,
+                        training=card.training_s2,
+                    )
                     measured.append((generated, measurement, judge(generated.request.targets, measurement)))
                 for row in structures.write(measured, device=device, code_version=code_version()):
                     finished[str(row["structure_id"])] = row

@@ -134,7 +134,9 @@ def _compare(folder: Path, row: "Row", request: "Request", card: "Card", labels:
     except InputError as error:
         say(f"the stored voxels cannot be compared: {error}")
         agreement = None
-    values = measure(labels, card.phases, materials=request.materials, also=request.metrics).values
+    values = measure(
+        labels, card.phases, materials=request.materials, also=request.metrics, training=card.training_s2
+    ).values
     properties = {
         str(metric): {"stored": row.get(metric.column), "made_again": measured.value}
         for metric, measured in values.items()

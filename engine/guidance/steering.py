@@ -1,13 +1,12 @@
 """What guidance can steer: the value of a metric on a hard volume, its gradient by the phases, and where to move.
 
-One object per target and volume, which keeps what makes its next evaluation cheap (potentials, displacements). A metric
-of one's own is one function: `own_metric`.
+One object per target and volume, which keeps what makes its next evaluation cheap (potentials, displacements).
 
 Shapes: `K` phases, `D H W` voxels.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,6 +17,7 @@ from torch import Tensor
 from engine.descriptors.chords import soft_mean_chord
 from engine.descriptors.surface import soft_surface_area
 from engine.descriptors.triple_phase import soft_tpb_density
+from engine.descriptors.two_point import s2_discrepancy
 from engine.errors import InputError
 from engine.metrics import AXES, Metric
 from engine.properties.elasticity import homogenize
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 CONTRAST = 1e-3  # conductivity of the insulator in the gradient solve
 NEARLY = 1.5  # tolerances from the goal within which only the insulated value counts
+LAGS = (0, 1, 2, 3, 4, 6, 8, 10, 13, 16, 20, 25, 31)  # voxels at which S2 is moved; in between it is smooth
 FLOOR = 0.02  # of the goal: a value is kept off 0 by this much, so that its logarithm exists
 
 
@@ -38,10 +39,20 @@ class Evaluation:
 
     value: float
     """On the hard volume."""
+    moves: "tuple[Move, ...]"
+    """One for a number, one for each lag of a curve."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """How a number can be changed."""
+
     gradient: Tensor
-    """[K, D, H, W]: of the value by the phases' indicators."""
+    """[K, D, H, W]: of the number by the phases' indicators."""
     direction: Tensor
-    """[K, D, H, W]: in which the logits move to raise the value."""
+    """[K, D, H, W]: in which the logits move to raise it."""
+    missing: float | None = None
+    """What it lacks; None where it is the metric itself, and the target says."""
 
 
 class Steered(Protocol):
@@ -59,11 +70,22 @@ class Steered(Protocol):
         ...
 
 
-def steered(metric: Metric, phases: Sequence[str], materials: "Materials | None" = None) -> Steered:
+def steered(
+    metric: Metric,
+    phases: Sequence[str],
+    materials: "Materials | None" = None,
+    training: Mapping[str, Sequence[float]] | None = None,
+) -> Steered:
     """The steering of a metric.
 
+    Args:
+        metric: what is asked for.
+        phases: K names.
+        materials: what they are made of.
+        training: S2 of the training data by phase, at 0, 1, 2, ... voxels.
+
     Raises:
-        InputError: it can be measured but not steered, or lacks the phases' materials.
+        InputError: it can be measured but not steered, or lacks the phases' materials or the training's curve.
     """
     phase = phases.index(metric.phase) if metric.phase is not None else 0
     axis = AXES.index(metric.axis) if metric.axis is not None else 0
@@ -78,6 +100,8 @@ def steered(metric: Metric, phases: Sequence[str], materials: "Materials | None"
             return Descriptor(lambda soft: soft_mean_chord(soft[phase])[axis])
         case "tpb_density":
             return Descriptor(lambda soft: soft_tpb_density(soft.unsqueeze(0))[0])
+        case "s2_discrepancy":
+            return Correlation(phase, _known(training, metric))
         case "conductivity":
             return Conductivity(_needed(materials, metric).conductivities(phases)[:, axis], axis)
         case "elastic_modulus_gpa":
@@ -93,6 +117,7 @@ STEERED = (
     "surface_area",
     "mean_chord",
     "tpb_density",
+    "s2_discrepancy",
     "conductivity",
     "elastic_modulus_gpa",
 )
@@ -109,7 +134,8 @@ class Fraction:
         gradient, direction = torch.zeros_like(soft), torch.zeros_like(soft)
         gradient[self.phase] = 1.0 / soft[0].numel()
         direction[self.phase] = 1.0
-        return Evaluation(value=float(hard[self.phase].mean()), gradient=gradient, direction=direction)
+        move = Move(gradient=gradient, direction=direction)
+        return Evaluation(value=float(hard[self.phase].mean()), moves=(move,))
 
 
 class Diffusivity:
@@ -138,7 +164,7 @@ class Diffusivity:
         gradient, direction = torch.zeros_like(soft), torch.zeros_like(soft)
         gradient[self._phase] = leaking.gradient[0]
         direction[self._phase] = _spread(leaking.gradient[0], soft[self._phase])
-        return Evaluation(value=estimate, gradient=gradient, direction=direction)
+        return Evaluation(value=estimate, moves=(Move(gradient=gradient, direction=direction),))
 
 
 class Conductivity:
@@ -162,7 +188,7 @@ class Conductivity:
             exact = torch.einsum("kdhw,k->dhw", hard, table).unsqueeze(0)
             value = float(solve(exact, self._axis, start=self._field, tolerance=3e-4).value)
         gradient = found.gradient[0] * table[:, None, None, None]
-        return Evaluation(value=value, gradient=gradient, direction=_follow(gradient, soft))
+        return Evaluation(value=value, moves=(Move(gradient=gradient, direction=_follow(gradient, soft)),))
 
 
 class Modulus:
@@ -183,7 +209,7 @@ class Modulus:
             [weights] = torch.autograd.grad(1 / compliance, stiffness)
         gradient = cell.stiffness_gradient(weights.unsqueeze(0))[0].to(soft)
         value = youngs_modulus(cell.stiffness[0], self._component)
-        return Evaluation(value=value or 0.0, gradient=gradient, direction=_follow(gradient, soft))
+        return Evaluation(value=value or 0.0, moves=(Move(gradient=gradient, direction=_follow(gradient, soft)),))
 
 
 class Descriptor:
@@ -204,7 +230,49 @@ class Descriptor:
             value = self._number(indicators)
             [gradient] = torch.autograd.grad(value, indicators)
         calm = torch.stack([_smooth(_smooth(each)) for each in _centred(gradient, soft)])
-        return Evaluation(value=float(value), gradient=gradient, direction=_scaled(calm, soft))
+        return Evaluation(value=float(value), moves=(Move(gradient=gradient, direction=_scaled(calm, soft)),))
+
+
+class Correlation:
+    """S2 of a phase against a wanted curve: every lag moves by itself, the value is what is left between the curves."""
+
+    logarithmic = False
+
+    def __init__(self, phase: int, wanted: Sequence[float]) -> None:
+        self._phase, self._wanted = phase, wanted
+
+    def __call__(self, hard: Tensor, soft: Tensor, miss: Callable[[float], float]) -> Evaluation:
+        mask = hard[self._phase]
+        lags = min(len(self._wanted), *mask.shape)
+        found = [_pairs(mask, lag) for lag in range(lags)]
+        value = s2_discrepancy([s2 for s2, _ in found], self._wanted)
+        moves = []
+        for lag in (lag for lag in LAGS if lag < lags):
+            s2, slope = found[lag]
+            gradient, direction = torch.zeros_like(soft), torch.zeros_like(soft)
+            gradient[self._phase], direction[self._phase] = slope, _smooth(_smooth(slope))
+            missing = 0.0 if miss(value) == 0 else self._wanted[lag] - s2
+            moves.append(Move(gradient=gradient, direction=_scaled(direction, soft), missing=missing))
+        return Evaluation(value=value, moves=tuple(moves))
+
+
+def _pairs(mask: Tensor, lag: int) -> tuple[float, Tensor]:
+    """S2 at one lag, mean of the axes, and its derivative by the mask [D, H, W]."""
+    total, slope = 0.0, torch.zeros_like(mask)
+    for axis in range(3):
+        count = mask.shape[axis] - lag
+        near, far = mask.narrow(axis, 0, count), mask.narrow(axis, lag, count)
+        total += float((near * far).mean()) / 3
+        slope.narrow(axis, 0, count).add_(far, alpha=1 / (3 * far.numel()))
+        slope.narrow(axis, lag, count).add_(near, alpha=1 / (3 * far.numel()))
+    return total, slope
+
+
+def _known(training: Mapping[str, Sequence[float]] | None, metric: Metric) -> Sequence[float]:
+    curve = (training or {}).get(metric.phase or "")
+    if curve is None:
+        raise InputError(f"target on {metric}: the bundle's card holds no S2 of its training; train the bundle again")
+    return curve
 
 
 def _needed(materials: "Materials | None", metric: Metric) -> "Materials":

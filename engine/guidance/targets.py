@@ -1,6 +1,8 @@
 """Targets: what a structure is asked to have, in the grammar of the command line.
 
 `METRIC=V±t`, `METRIC=V±p%`, `METRIC>=V`, `METRIC<=V`, `METRIC=[lo,hi]`; `+-` stands for `±`.
+`s2[PHASE]=training±p%` asks for the S2 of the training images, up to a share p of the area below it: the same as
+`s2_discrepancy[PHASE]<=p/100`.
 Every form is an interval [low, high], open towards infinity where one side is free.
 """
 
@@ -15,6 +17,7 @@ from engine.metrics import Metric, parse_metric
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _VALUE = re.compile(rf"^({_NUMBER})\s*(?:±|\+-)\s*({_NUMBER})\s*(%?)$")
 _INTERVAL = re.compile(rf"^\[\s*({_NUMBER})\s*,\s*({_NUMBER})\s*\]$")
+_TRAINING = re.compile(rf"^s2\[([^\[\]]*)\]\s*=\s*training\s*(?:±|\+-)\s*({_NUMBER})\s*%$")
 _SPLIT = re.compile(r"^([a-z][a-z0-9_]*\s*(?:\[[^\[\]]*\])?)\s*(>=|<=|=)\s*(.+)$")
 
 
@@ -67,9 +70,17 @@ def parse_target(text: str, phases: Sequence[str] | None = None) -> Target:
     Raises:
         InputError: the text is no target, or its metric, phase or axis is unknown.
     """
+    if training := _TRAINING.match(text.strip()):
+        metric = parse_metric(f"s2_discrepancy[{training.group(1)}]", phases)
+        if float(training.group(2)) <= 0:
+            raise InputError(f"target '{text}': the tolerance must be above 0")
+        return Target(metric=metric, high=float(training.group(2)) / 100)
     split = _SPLIT.match(text.strip())
     if split is None:
-        raise InputError(f"target '{text}': expected METRIC=V±t, METRIC=V±p%, METRIC>=V, METRIC<=V or METRIC=[lo,hi]")
+        raise InputError(
+            f"target '{text}': expected METRIC=V±t, METRIC=V±p%, METRIC>=V, METRIC<=V, METRIC=[lo,hi] or "
+            "s2[PHASE]=training±p%"
+        )
     metric = parse_metric(split.group(1), phases)
     relation, right = split.group(2), split.group(3).strip()
     if relation != "=":

@@ -12,13 +12,13 @@ Shapes: `B` volumes, `K` phases, `T` targets, `D H W` voxels.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from engine.guidance.steering import Evaluation, Steered, kept_off_zero, steered
+from engine.guidance.steering import Evaluation, Move, Steered, kept_off_zero, steered
 from engine.guidance.targets import Target
 from engine.outcomes import DesignOutcome
 
@@ -59,10 +59,15 @@ class _Member:
     best_miss: float = math.inf
 
 
-def check_guided(targets: Sequence[Target], phases: Sequence[str], materials: "Materials | None" = None) -> None:
-    """Raise InputError for a target that guidance cannot steer, or that lacks materials."""
+def check_guided(
+    targets: Sequence[Target],
+    phases: Sequence[str],
+    materials: "Materials | None" = None,
+    training: Mapping[str, Sequence[float]] | None = None,
+) -> None:
+    """Raise InputError for a target that guidance cannot steer, or that lacks materials or a curve (`steered`)."""
     for target in targets:
-        steered(target.metric, phases, materials)
+        steered(target.metric, phases, materials, training)
 
 
 @torch.no_grad()
@@ -74,6 +79,7 @@ def guide(
     max_iterations: int,
     on_step: Callable[[int, int], None] | None = None,
     materials: "Sequence[Materials | None]" = (),
+    training: Mapping[str, Sequence[float]] | None = None,
 ) -> list[Guided]:
     """Guide volumes to their targets.
 
@@ -84,10 +90,11 @@ def guide(
         redraw: the prior.
         max_iterations: redraws at most; a volume that has not met its targets then is MISSED, its best state kept.
         materials: of each volume's phases, for the targets that need them.
+        training: S2 of the training data by phase, for targets on it.
     """
     made_of = materials or [None] * len(targets)
     members = [
-        _Member(_logits(p), tuple(wanted), tuple(steered(target.metric, phases, material) for target in wanted))
+        _Member(_logits(p), tuple(wanted), tuple(steered(each.metric, phases, material, training) for each in wanted))
         for p, wanted, material in zip(probabilities, targets, made_of, strict=True)
     ]
     least = min(LEAST_ROUNDS, max_iterations)
@@ -193,24 +200,34 @@ def _relative_miss(target: Target, value: float) -> float:
 def _step(member: _Member, found: Sequence[Evaluation]) -> Tensor:
     """Smallest change of the logits [K, D, H, W] that meets all targets to first order, within the trust region."""
     p = member.logits.softmax(dim=0)
-    moves = [_moved(p, each.direction) for each in found]  # of the probabilities
-    count = len(found)
-    system, goal = torch.zeros(count, count, dtype=torch.float64), torch.zeros(count, dtype=torch.float64)
+    moves, wanted = [], []
     for i, each in enumerate(found):
-        target = member.targets[i]
-        slope = 1.0
-        if member.steering[i].logarithmic and target.goal > 0:
-            slope = 1 / kept_off_zero(each.value, target.goal)
-        goal[i] = _distance(member, i, each.value) * member.gains.get(i, 1.0)
-        for j, move in enumerate(moves):
-            system[i, j] = slope * float((each.gradient * move).sum(dtype=torch.float64))
+        gain = member.gains.get(i, 1.0)
+        for move in each.moves:
+            moves.append(_scale(member, i, each.value, move))
+            missing = _distance(member, i, each.value) if move.missing is None else move.missing
+            wanted.append(missing * gain)
+    changes = [_moved(p, move.direction) for move in moves]  # of the probabilities
+    system = torch.zeros(len(moves), len(moves), dtype=torch.float64)
+    for row, move in enumerate(moves):
+        for column, change_of in enumerate(changes):
+            system[row, column] = float((move.gradient * change_of).sum(dtype=torch.float64))
+    goal = torch.tensor(wanted, dtype=torch.float64)
     size = system.abs().amax(dim=1, keepdim=True).clamp(min=1e-30)
     weights = torch.linalg.lstsq(system / size, (goal / size[:, 0]).unsqueeze(1), driver="gelsd").solution[:, 0]
     change = torch.zeros_like(member.logits)
-    for weight, each in zip(weights.tolist(), found, strict=True):
-        change += weight * each.direction
+    for weight, move in zip(weights.tolist(), moves, strict=True):
+        change += weight * move.direction
     moved = 0.5 * float(_moved(p, change).abs().sum(dim=0).mean())
     return change * min(1.0, LARGEST_MOVE / max(moved, 1e-12))
+
+
+def _scale(member: _Member, i: int, value: float, move: Move) -> Move:
+    """With the gradient of the logarithm where distances are logarithmic."""
+    target = member.targets[i]
+    if not (member.steering[i].logarithmic and target.goal > 0):
+        return move
+    return replace(move, gradient=move.gradient / kept_off_zero(value, target.goal))
 
 
 def _moved(p: Tensor, change: Tensor) -> Tensor:

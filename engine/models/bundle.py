@@ -83,6 +83,13 @@ class Card:
         return self.autoencoder.factor << self.denoiser.halvings
 
     @property
+    def training_s2(self) -> dict[str, list[float]]:
+        """Mean S2 of the training crops by phase, at 0, 1, 2, ... pixels; empty where the card does not hold it."""
+        curves = self.metrics.get("training_curves", {})
+        found = {name: curves.get(f"s2[{name}]") for name in self.phase_names}
+        return {name: list(curve["mean"]) for name, curve in found.items() if curve is not None}
+
+    @property
     def phase_names(self) -> tuple[str, ...]:
         return tuple(phase.name for phase in self.phases)
 

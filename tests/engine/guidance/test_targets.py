@@ -92,3 +92,13 @@ def test_miss_and_goal():
     assert two_sided.miss(0.35) == pytest.approx(0.05)
     assert parse_target("fraction[pore]>=0.3").goal == 0.3
     assert not two_sided.holds(None) and two_sided.holds(0.3)
+
+
+def test_a_curve_of_the_training_is_asked_for_by_name():
+    target = parse_target("s2[pore]=training±2%", ("pore", "solid"))
+    assert target.metric == Metric("s2_discrepancy", "pore") and target.high == pytest.approx(0.02)
+    assert parse_target(str(target)) == target
+    assert parse_target("s2[pore] = training+-0.5%").high == pytest.approx(0.005)
+    for bad in ("s2[pore]=training", "s2[pore]=training±2", "s2[pore]=training±0%", "s2[gas]=training±2%"):
+        with pytest.raises(InputError):
+            parse_target(bad, ("pore", "solid"))

@@ -5,11 +5,13 @@ import pytest
 import torch
 
 from engine.descriptors.triple_phase import soft_tpb_density
+from engine.descriptors.two_point import directional_s2, s2_discrepancy
 from engine.errors import InputError
+from engine.guidance.steering import _pairs
 from engine.guidance.targets import parse_target
 from engine.guidance.volume import check_guided, fraction_goals, guide
 from engine.measure import measure
-from engine.metrics import parse_metric
+from engine.metrics import Metric, parse_metric
 from engine.models.bundle import Phase
 from engine.outcomes import DesignOutcome
 from engine.properties.materials import Materials, PhaseMaterial
@@ -174,3 +176,39 @@ def test_what_can_only_be_measured_or_lacks_materials_is_refused():
 def test_goals_by_phase_index():
     targets = [parse_target("fraction[solid]=0.8±0.01"), parse_target("diffusivity[pore,z]>=0.1")]
     assert fraction_goals(targets, PHASES) == {1: pytest.approx(0.8)}
+
+
+def test_a_correlation_function_is_met():
+    """Of another field, with shorter waves: the surface follows."""
+    other = (smooth_field(11, width=1.6) > 0.35).numpy()
+    wanted = directional_s2(other, 16).mean(dim=0).tolist()
+    training = {"pore": wanted}
+    soft = soft_volume(1, cut=0.2)
+    (result,) = guide(soft[None], [[parse_target("s2[pore]=training±1%")]], PHASES, identity, 40, training=training)
+    pore = (result.probabilities.argmax(dim=0) == 0).numpy()
+    assert result.outcome is DesignOutcome.ATTAINED
+    assert s2_discrepancy(directional_s2(pore, 16).mean(dim=0).tolist(), wanted) <= 0.01
+    phases = [Phase(name=name, label=label, fraction=0.5) for label, name in enumerate(PHASES)]
+    labels = (~pore).astype(np.uint8)
+    found = measure(labels, phases, metrics=[Metric("s2_discrepancy", "pore")], training=training)
+    assert found.values[Metric("s2_discrepancy", "pore")].value <= 0.01
+
+
+def test_the_gradient_of_each_lag_is_that_of_finite_differences():
+    mask = (smooth_field(3, n=12, width=1.5) > 0).double()
+    for lag in (0, 1, 5):
+        value, slope = _pairs(mask, lag)
+        assert value == pytest.approx(float(directional_s2(mask.bool().numpy(), 6).mean(dim=0)[lag]))
+        for voxel in ((0, 0, 0), (5, 6, 7), (11, 3, 11)):
+            ends = []
+            for step in (1e-4, -1e-4):
+                moved = mask.clone()
+                moved[voxel] += step
+                ends.append(_pairs(moved, lag)[0])
+            # the product of a voxel with itself (lag 0) counts twice in a difference, once in the derivative by a mask
+            assert float(slope[voxel]) == pytest.approx((ends[0] - ends[1]) / 2e-4, rel=1e-5, abs=1e-12)
+
+
+def test_a_curve_that_the_card_does_not_hold_is_refused():
+    with pytest.raises(InputError, match="holds no S2 of its training"):
+        check_guided([parse_target("s2[pore]=training±1%")], PHASES)
