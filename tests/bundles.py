@@ -9,6 +9,7 @@ import torch
 from engine.models.autoencoder import Autoencoder, AutoencoderConfig
 from engine.models.bundle import Card, Phase, save_bundle
 from engine.models.denoiser import Denoiser, DenoiserConfig
+from engine.models.training_curves import KEY
 from engine.sampling.composition import Composition
 from engine.sampling.moments import BINS
 from engine.sampling.multiplane import Calibration, SamplerNumbers
@@ -46,7 +47,8 @@ def write_untrained_bundle(folder: Path, phases: Sequence[str] = ("pore", "solid
         source="none",
         licence="Apache-2.0",
         training={},
-        metrics={},
+        # Of pixels drawn independently: the square of the fraction at every distance but 0.
+        metrics={KEY: {f"s2[{name}]": {"mean": [share] + [share**2] * 31} for name in phases}},
         weights_sha256="",
     )
     return save_bundle(folder, card, autoencoder, denoiser, calibration, composition)

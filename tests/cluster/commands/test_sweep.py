@@ -51,6 +51,7 @@ STAND_INS = {
     "nmc": ("nmc-cathode", ("pore", "nmc", "binder")),
     "sofc": ("sofc-anode", ("a", "b", "c")),
     "separator": ("separator", ("a", "b")),
+    "carbonate": ("carbonate", ("solid", "pore")),
     "fibre": ("fibre-composite", ("matrix", "fibre")),
 }
 """Of bundles that recipes need and that do not ship: name and phases, by the first word of the recipe."""
