@@ -41,6 +41,10 @@ class FakeCard:
         FakePhase(name="solid", label=2, fraction=0.7),
     )
 
+    @property
+    def training_s2(self) -> dict[str, list[float]]:
+        return {}
+
 
 @dataclass(frozen=True, kw_only=True)
 class FakeGenerated:

@@ -251,24 +251,25 @@ def test_nothing_is_touched_before_there_is_work(tmp_path: Path) -> None:
         assert not (tmp_path / "out").exists()
 
 
-def test_the_real_engine_gives_the_same_voxels_here_and_in_an_actor(tmp_path: Path) -> None:
+def test_the_real_engine_gives_the_same_voxels_with_one_actor_and_with_four(tmp_path: Path) -> None:
+    """Here one by one, in one actor as one batch of eight, in four actors one by one."""
     bundle = str(tmp_path / "noise")
     write_untrained_bundle(tmp_path / "noise")
-    requests = [Request(structure_id=f"r{seed}", bundle=bundle, shape=(32, 32, 32), seed=seed) for seed in range(2)]
-    with LocalPool(BundleEngine, tmp_path / "here", batch_size=1, code_version="test") as pool:
-        here = collect(pool, requests)
+    requests = [Request(structure_id=f"r{seed}", bundle=bundle, shape=(32, 32, 32), seed=seed) for seed in range(8)]
     threads = {"threads_per_design_actor": 1, "threads_per_property_actor": 1}
-    with make(BundleEngine, tmp_path / "there", **threads) as pool:
-        there = collect(pool, requests)
+    with LocalPool(BundleEngine, tmp_path / "here", batch_size=1, code_version="test") as pool:
+        found = {"here": collect(pool, requests)}
+    with make(BundleEngine, tmp_path / "one", batch_size=8, **threads) as pool:
+        found["one"] = collect(pool, requests)
+    with make(BundleEngine, tmp_path / "four", batch_size=1, design_actors=4, **threads) as pool:
+        found["four"] = collect(pool, requests)
     for each in requests:
-        one, other = row_of(here[each.structure_id]), row_of(there[each.structure_id])
-        assert one["volume_sha256"] == other["volume_sha256"]
-        assert set(one) == set(other)
-        assert one["bundle"] == "noise"
-        np.testing.assert_array_equal(
-            read_volume(tmp_path / "here", each.structure_id).labels,
-            read_volume(tmp_path / "there", each.structure_id).labels,
-        )
+        rows = {name: row_of(results[each.structure_id]) for name, results in found.items()}
+        assert len({row["volume_sha256"] for row in rows.values()}) == 1
+        assert len({frozenset(row) for row in rows.values()}) == 1 and rows["one"]["bundle"] == "noise"
+    np.testing.assert_array_equal(
+        read_volume(tmp_path / "here", "r0").labels, read_volume(tmp_path / "four", "r0").labels
+    )
 
 
 class Unpicklable:

@@ -109,7 +109,10 @@ def test_a_sweep(call: Call, study: Path, repository: Path) -> None:
         (("size: 32", "size: 33"), ["33x33x33"]),
         (("trials: 9", "trials: 0"), ["trials"]),
         (("size: 32", "size: ["), ["tiny.yaml"]),
-        (("fraction[pore]: {", "surface_area[pore]: {"), ["surface_area"]),
+        (
+            ("fraction[pore]: {", "euler_number_density[pore]: {"),
+            ["euler_number_density", "can be measured but not asked for"],
+        ),
     ],
 )
 def test_refuses_a_study(refused: Call, study: Path, change: tuple[str, str], words: list[str]) -> None:
