@@ -46,8 +46,10 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
         outcome = DesignOutcome.UNGUIDED
         return [Generated(request=r, labels=labels, outcome=outcome, trace=(), wall_time_s=0.0) for r in requests]
 
-    def measure(labels: np.ndarray, phases: Sequence[object], *, materials: object, also: object) -> Measurement:
-        assert (materials, also) == (None, ())
+    def measure(
+        labels: np.ndarray, phases: Sequence[object], *, materials: object, also: object, training: object
+    ) -> Measurement:
+        assert (materials, also, training) == (None, (), {})
         made.append(("measure", len(phases)))
         return Measurement(values={}, curves={}, wall_time_s=0.0)
 
