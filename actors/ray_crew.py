@@ -34,6 +34,8 @@ class Member:
     """Actors lost in a row here, without anything finished in between."""
     barren: int = 0
     """Calls in a row of the present actor in which nothing succeeded."""
+    proven: bool = False
+    """Whether a call of the present actor has been answered."""
     retired: bool = False
     """Given up: its actors only died while those of others may work."""
 
@@ -98,6 +100,7 @@ class Crew:
     def progress(self, member: Member) -> None:
         """A member's actor did its work."""
         self.deaths = member.deaths = member.barren = 0
+        member.proven = True
 
     def fruitless(self, member: Member) -> bool:
         """A member's actor answered, and nothing succeeded. True: it is time to replace it."""
@@ -126,7 +129,7 @@ class Crew:
 
     def _hire(self, member: Member) -> None:
         member.node = member.pid = member.bundle = None
-        member.barren = 0
+        member.barren, member.proven = 0, False
         member.since = time.monotonic()
         member.actor = self.actor_class.options(scheduling_strategy="SPREAD", **self.resources).remote(self.setup)
         self.watch(self, member, member.actor.start.remote())

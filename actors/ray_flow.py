@@ -55,9 +55,10 @@ class RayFlow:
         self._design, self._property, self._writer = design, property, writer
 
     def add(self, job: Job) -> None:
-        """Queue a request. A whole batch goes out at once; a smaller one waits for `turn`: more may be coming."""
+        """Queue a request. Whole batches go out at once, one to each idle actor; less waits for `turn`: more may be
+        coming, and shares that are dealt too early are small ones."""
         self._to_design.append(RayJob(request=job.request))
-        if len(self._to_design) >= self._batch_size:
+        if len(self._to_design) >= self._batch_size * max(1, len(self._design.idle())):
             self._dispatch_design()
 
     def abandon(self) -> None:
@@ -160,7 +161,10 @@ class RayFlow:
         return job.failed_on != member.name or len(crew.ready()) == 1
 
     def _dispatch_design(self) -> None:
-        """Give idle actors equal shares of the queue, each at most a batch; then a whole batch ahead to busy ones."""
+        """Give idle actors equal shares of the queue, each at most a batch; then a whole batch ahead to busy ones.
+
+        An actor begins with one request: the first structure is there early, and what is wrong shows on it alone.
+        """
         if self._ledger.draining:
             return
         idle = self._design.idle()
@@ -168,7 +172,7 @@ class RayFlow:
             share = min(self._batch_size, -(-len(self._to_design) // len(idle)))
             member = self._choose(idle)
             idle.remove(member)
-            self._send_batch(member, share)
+            self._send_batch(member, share if member.proven else 1)
         for member in self._design.ready():
             if len(member.calls) == 1 and len(self._to_design) >= self._batch_size:
                 self._send_batch(member, self._batch_size)

@@ -66,6 +66,7 @@ class TestWithOneLongLivedPool:
 
     def test_a_killed_actor_is_replaced_and_its_batch_retried(self, pool: RayPool, scratch: Path) -> None:
         set_faults(scratch, killer=Fault(action="kill", times=1), later=Fault(action="kill", step="measure", times=1))
+        collect(pool, [request("first")])  # an actor begins with one request
         results = collect(pool, [request(name) for name in ("a", "killer", "later", "b")])
         assert all(isinstance(result, Completed) for result in results.values())
         assert pool.stats.replaced == 2
@@ -270,6 +271,13 @@ def test_the_real_engine_gives_the_same_voxels_with_one_actor_and_with_four(tmp_
     np.testing.assert_array_equal(
         read_volume(tmp_path / "here", "r0").labels, read_volume(tmp_path / "four", "r0").labels
     )
+
+
+def test_an_actor_begins_with_one_request(tmp_path: Path) -> None:
+    """The first structure is there early; from the second call on batches are whole."""
+    with make(fake_factory(tmp_path / "scratch"), tmp_path / "out") as pool:
+        collect(pool, [request(f"r{index}") for index in range(9)])
+    assert [len(batch) for batch in batches(tmp_path / "scratch")][:2] == [1, 4]
 
 
 class Unpicklable:
