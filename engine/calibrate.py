@@ -88,7 +88,7 @@ def image_statistics(micrographs: Micrographs) -> Statistics:
     phases = len(micrographs.phases)
     if not micrographs.is_anisotropic:
         return _average([_alike(_statistics(array, phases)) for array in micrographs.arrays])
-    return _by_axis([_plane_statistics(slicing, phases) for slicing in micrographs.slicings()])
+    return _average([_plane_statistics(slicing, phases) for slicing in micrographs.slicings()])
 
 
 def volume_statistics(volumes: Sequence[NDArray[np.uint8]], phases: int, *, by_axis: bool = False) -> Statistics:
@@ -131,24 +131,14 @@ def _plane_statistics(slicing: Slicing, phases: int) -> Statistics:
     )
 
 
-def _by_axis(parts: Sequence[Statistics]) -> Statistics:
-    """Mean over the planes that show each axis."""
+def _average(parts: Sequence[Statistics]) -> Statistics:
+    """Mean of the parts; along each axis of those that show it (the others have NaN there)."""
     lags = min(part.s2.shape[-1] for part in parts)
     return Statistics(
         fraction=np.mean([part.fraction for part in parts], axis=0),
         surface=np.nanmean([part.surface for part in parts], axis=0),
         s2=np.nanmean([part.s2[..., :lags] for part in parts], axis=0),
         lineal=np.nanmean([part.lineal[..., :lags] for part in parts], axis=0),
-    )
-
-
-def _average(parts: Sequence[Statistics]) -> Statistics:
-    lags = min(part.s2.shape[-1] for part in parts)
-    return Statistics(
-        fraction=np.mean([part.fraction for part in parts], axis=0),
-        surface=np.mean([part.surface for part in parts], axis=0),
-        s2=np.mean([part.s2[..., :lags] for part in parts], axis=0),
-        lineal=np.mean([part.lineal[..., :lags] for part in parts], axis=0),
     )
 
 

@@ -130,8 +130,9 @@ def train(
         minimum=config.crop,
         classes=by_class,
     )
-    for line in _plan(micrographs, config, out):
-        print(line)
+    speaks = int(os.environ.get("RANK", "0")) == 0  # of several processes (torchrun) one does
+    if speaks:
+        print("\n".join(_plan(micrographs, config, out)))
     with kept_on_interrupt(f"a checkpoint is in {out}; give the same command again to go on"), _Stages() as stages:
         train_bundle(
             micrographs,
@@ -143,8 +144,8 @@ def train(
             licence=licence,
             on_progress=stages.report,
         )
-    if int(os.environ.get("RANK", "0")) > 0:
-        return  # of several processes (torchrun) one speaks
+    if not speaks:
+        return
     print(f"wrote {out}")
     if by_class:
         print(

@@ -26,7 +26,7 @@ def test_a_study_file_is_loaded_by_path_and_named_after_it(tmp_path: Path) -> No
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_loads(name: str) -> None:
     phases = {"berea": PHASES, "nmc-cathode": ("pore", "nmc", "binder"), "sofc-anode": ("a", "b", "c")}
-    phases |= {"separator": ("a", "b"), "fibre-composite": ("matrix", "fibre")}
+    phases |= {"separator": ("a", "b"), "fibre-composite": ("matrix", "fibre"), "carbonate": ("solid", "pore")}
     assert load_study(name, lambda bundle: (phases[bundle], HASH)).name == name
 
 
