@@ -25,6 +25,8 @@ PROTOCOL_TIMEOUT_S = 10.0
 15 s."""
 INIT_TIMEOUT_S = 120.0
 """What speaks it may take longer: a Ray client server starts a process for each of its clients."""
+SESSION_TRIES = 3
+"""A busy head node may not start the process of a client in its own time limit."""
 NODES_TIMEOUT_S = 900.0
 """A cloud starts a machine in minutes."""
 OBJECT_STORE_BYTES = 512 * 2**20
@@ -255,10 +257,16 @@ def _attempt(connect: Callable[[], object], address: str) -> None:
     failure: list[BaseException] = []
 
     def call() -> None:
-        try:
-            connect()
-        except BaseException as error:
-            failure.append(error)
+        for _ in range(SESSION_TRIES):
+            failure.clear()
+            try:
+                connect()
+                return
+            except ConnectionAbortedError as error:  # a busy head node did not start our session in its time
+                failure.append(error)
+            except BaseException as error:
+                failure.append(error)
+                return
 
     thread = threading.Thread(target=call, daemon=True, name="connect to Ray")
     thread.start()
@@ -273,8 +281,11 @@ def _attempt(connect: Callable[[], object], address: str) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    """What an error says at first; a heading together with the last line below it, where Ray puts the reason."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return f"{lines[0]} {lines[-1]}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]
 
 
 def _resources(*, local: bool) -> Resources:

@@ -13,6 +13,7 @@ from cluster.connect import (
     FOLDER_PREFIX,
     PROTOCOL_TIMEOUT_S,
     SOCKET_PATH_ROOM,
+    _attempt,
     _own_folder,
     _parent,
     check_address,
@@ -146,3 +147,19 @@ def test_sockets_have_room_for_their_names(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_local_ray_ignores_ray_address_listens_here_alone_and_leaves_nothing(repository: Path) -> None:
     assert run_alone(LOCAL, repository, f"127.0.0.1:{closed_port()}").strip() == "done"
+
+
+def test_a_session_that_a_busy_server_does_not_start_is_asked_for_again() -> None:
+    tries: list[int] = []
+
+    def connect(needed: int) -> None:
+        tries.append(1)
+        if len(tries) < needed:
+            raise ConnectionAbortedError("Initialization failure from server:\nTraceback:\nno channel in time")
+
+    _attempt(lambda: connect(3), "ray://busy:10001")
+    assert len(tries) == 3
+    tries.clear()
+    with pytest.raises(InputError, match="Initialization failure from server: no channel in time"):
+        _attempt(lambda: connect(99), "ray://busy:10001")
+    assert len(tries) == 3
