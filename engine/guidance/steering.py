@@ -5,7 +5,6 @@ One object per target and volume, which keeps what makes its next evaluation che
 Shapes: `K` phases, `D H W` voxels.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -17,11 +16,11 @@ from torch import Tensor
 from engine.descriptors.chords import soft_mean_chord
 from engine.descriptors.surface import soft_surface_area
 from engine.descriptors.triple_phase import soft_tpb_density
-from engine.descriptors.two_point import s2_discrepancy
+from engine.descriptors.two_point import directional_s2, s2_discrepancy
 from engine.errors import InputError
 from engine.metrics import AXES, Metric
 from engine.properties.elasticity import homogenize
-from engine.properties.stiffness import youngs_modulus
+from engine.properties.stiffness import uniaxial_strain, youngs_modulus
 from engine.properties.transport import solve, solve_with_gradient, value_and_gradient
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 CONTRAST = 1e-3  # conductivity of the insulator in the gradient solve
 NEARLY = 1.5  # tolerances from the goal within which only the insulated value counts
 LAGS = (0, 1, 2, 3, 4, 6, 8, 10, 13, 16, 20, 25, 31)  # voxels at which S2 is moved; in between it is smooth
-FLOOR = 0.02  # of the goal: a value is kept off 0 by this much, so that its logarithm exists
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,40 +85,45 @@ def steered(
     Raises:
         InputError: it can be measured but not steered, or lacks the phases' materials or the training's curve.
     """
-    phase = phases.index(metric.phase) if metric.phase is not None else 0
-    axis = AXES.index(metric.axis) if metric.axis is not None else 0
-    match metric.name:
-        case "fraction":
-            return Fraction(phase)
-        case "diffusivity":
-            return Diffusivity(phase, axis)
-        case "surface_area":
-            return Descriptor(lambda soft: soft_surface_area(soft[phase]))
-        case "mean_chord":
-            return Descriptor(lambda soft: soft_mean_chord(soft[phase])[axis])
-        case "tpb_density":
-            return Descriptor(lambda soft: soft_tpb_density(soft.unsqueeze(0))[0])
-        case "s2_discrepancy":
-            return Correlation(phase, _known(training, metric))
-        case "conductivity":
-            return Conductivity(_needed(materials, metric).conductivities(phases)[:, axis], axis)
-        case "elastic_modulus_gpa":
-            return Modulus(_needed(materials, metric).stiffnesses(phases), axis)
-    raise InputError(
-        f"target on {metric}: {metric.name} can be measured but not asked for; targets may be on {', '.join(STEERED)}"
-    )
+    if metric.name not in STEERED:
+        raise InputError(
+            f"target on {metric}: {metric.name} can be measured but not asked for; targets may be on "
+            f"{', '.join(STEERED)}"
+        )
+    return STEERED[metric.name](_Asked(metric=metric, phases=phases, materials=materials, training=training))
 
 
-STEERED = (
-    "fraction",
-    "diffusivity",
-    "surface_area",
-    "mean_chord",
-    "tpb_density",
-    "s2_discrepancy",
-    "conductivity",
-    "elastic_modulus_gpa",
-)
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """A metric with all that may be needed to steer it."""
+
+    metric: Metric
+    phases: Sequence[str]
+    materials: "Materials | None"
+    training: Mapping[str, Sequence[float]] | None
+
+    @property
+    def phase(self) -> int:
+        return self.phases.index(self.metric.phase or "")
+
+    @property
+    def axis(self) -> int:
+        return AXES.index(self.metric.axis or "")
+
+    def needed_materials(self) -> "Materials":
+        if self.materials is None:
+            raise InputError(
+                f"target on {self.metric}: needs the phases' materials; give a materials file (--materials FILE.yaml)"
+            )
+        return self.materials
+
+    def needed_curve(self) -> Sequence[float]:
+        curve = (self.training or {}).get(self.metric.phase or "")
+        if curve is None:
+            raise InputError(
+                f"target on {self.metric}: the bundle's card holds no S2 of its training; train the bundle again"
+            )
+        return curve
 
 
 @dataclass
@@ -203,13 +206,11 @@ class Modulus:
     def __call__(self, hard: Tensor, soft: Tensor, miss: Callable[[float], float]) -> Evaluation:
         cell = homogenize(hard.unsqueeze(0).float(), self._table, start=self._fields, tolerance=1e-3)
         self._fields = cell.displacements
-        stiffness = cell.stiffness[0].double().clone().requires_grad_(True)
-        with torch.enable_grad():
-            compliance = torch.linalg.inv(stiffness)[self._component, self._component]
-            [weights] = torch.autograd.grad(1 / compliance, stiffness)
-        gradient = cell.stiffness_gradient(weights.unsqueeze(0))[0].to(soft)
+        # The modulus is the least energy under this strain along the axis: stationary in the other strains.
+        strain = uniaxial_strain(cell.stiffness[0], self._component)
+        gradient = cell.stiffness_gradient(torch.outer(strain, strain).unsqueeze(0))[0].to(soft)
         value = youngs_modulus(cell.stiffness[0], self._component)
-        return Evaluation(value=value or 0.0, moves=(Move(gradient=gradient, direction=_follow(gradient, soft)),))
+        return Evaluation(value=value, moves=(Move(gradient=gradient, direction=_follow(gradient, soft)),))
 
 
 class Descriptor:
@@ -244,11 +245,10 @@ class Correlation:
     def __call__(self, hard: Tensor, soft: Tensor, miss: Callable[[float], float]) -> Evaluation:
         mask = hard[self._phase]
         lags = min(len(self._wanted), *mask.shape)
-        found = [_pairs(mask, lag) for lag in range(lags)]
-        value = s2_discrepancy([s2 for s2, _ in found], self._wanted)
+        value = s2_discrepancy(directional_s2(mask.bool(), lags).mean(dim=0).tolist(), self._wanted)
         moves = []
         for lag in (lag for lag in LAGS if lag < lags):
-            s2, slope = found[lag]
+            s2, slope = _pairs(mask, lag)
             gradient, direction = torch.zeros_like(soft), torch.zeros_like(soft)
             gradient[self._phase], direction[self._phase] = slope, _smooth(_smooth(slope))
             missing = 0.0 if miss(value) == 0 else self._wanted[lag] - s2
@@ -266,21 +266,6 @@ def _pairs(mask: Tensor, lag: int) -> tuple[float, Tensor]:
         slope.narrow(axis, 0, count).add_(far, alpha=1 / (3 * far.numel()))
         slope.narrow(axis, lag, count).add_(near, alpha=1 / (3 * far.numel()))
     return total, slope
-
-
-def _known(training: Mapping[str, Sequence[float]] | None, metric: Metric) -> Sequence[float]:
-    curve = (training or {}).get(metric.phase or "")
-    if curve is None:
-        raise InputError(f"target on {metric}: the bundle's card holds no S2 of its training; train the bundle again")
-    return curve
-
-
-def _needed(materials: "Materials | None", metric: Metric) -> "Materials":
-    if materials is None:
-        raise InputError(
-            f"target on {metric}: needs the phases' materials; give a materials file (--materials FILE.yaml)"
-        )
-    return materials
 
 
 def _spread(gradient: Tensor, p: Tensor) -> Tensor:
@@ -321,6 +306,16 @@ def _smooth(field: Tensor) -> Tensor:
     return out[0, 0]
 
 
-def kept_off_zero(value: float, goal: float) -> float:
-    """A value whose logarithm exists, and does not ask for the impossible."""
-    return max(value, FLOOR * abs(goal)) if math.isfinite(value) else FLOOR * abs(goal)
+STEERED: dict[str, Callable[[_Asked], Steered]] = {
+    "fraction": lambda asked: Fraction(asked.phase),
+    "diffusivity": lambda asked: Diffusivity(asked.phase, asked.axis),
+    "surface_area": lambda asked: Descriptor(lambda soft: soft_surface_area(soft[asked.phase])),
+    "mean_chord": lambda asked: Descriptor(lambda soft: soft_mean_chord(soft[asked.phase])[asked.axis]),
+    "tpb_density": lambda asked: Descriptor(lambda soft: soft_tpb_density(soft.unsqueeze(0))[0]),
+    "s2_discrepancy": lambda asked: Correlation(asked.phase, asked.needed_curve()),
+    "conductivity": lambda asked: Conductivity(
+        asked.needed_materials().conductivities(asked.phases)[:, asked.axis], asked.axis
+    ),
+    "elastic_modulus_gpa": lambda asked: Modulus(asked.needed_materials().stiffnesses(asked.phases), asked.axis),
+}
+"""Metrics that can be asked for."""

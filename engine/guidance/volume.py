@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from engine.guidance.steering import Evaluation, Move, Steered, kept_off_zero, steered
+from engine.guidance.steering import Evaluation, Move, Steered, steered
 from engine.guidance.targets import Target
 from engine.outcomes import DesignOutcome
 
@@ -32,6 +32,7 @@ PRIOR_SHARE = 0.4  # of each redrawn axis in the running probabilities; three ax
 LEAST_ROUNDS = 3  # every axis is redrawn at least once after the last coarse move
 CORRECTIONS = 3  # Gauss-Newton steps after each redraw
 LARGEST_MOVE = 0.02  # share of the volume that one step may change: first order does not reach further
+FLOOR = 0.02  # of the goal: a value is kept off 0 by this much, so that its logarithm exists
 MARGIN = 0.7  # of each tolerance: the certificate's solver differs from ours by some tenths of a per cent
 
 
@@ -185,9 +186,18 @@ def _distance(member: _Member, i: int, value: float) -> float:
     target = member.targets[i]
     if (math.isinf(target.low) or math.isinf(target.high)) and target.miss(value) == 0:
         return 0.0
-    if member.steering[i].logarithmic and target.goal > 0:
-        return math.log(target.goal / kept_off_zero(value, target.goal))
+    if _logarithmic(member, i):
+        return math.log(target.goal / _floored(target, value))
     return target.goal - value
+
+
+def _logarithmic(member: _Member, i: int) -> bool:
+    return member.steering[i].logarithmic and member.targets[i].goal > 0
+
+
+def _floored(target: Target, value: float) -> float:
+    """A value whose logarithm exists, and does not ask for the impossible."""
+    return max(value, FLOOR * target.goal) if math.isfinite(value) else FLOOR * target.goal
 
 
 def _relative_miss(target: Target, value: float) -> float:
@@ -224,10 +234,9 @@ def _step(member: _Member, found: Sequence[Evaluation]) -> Tensor:
 
 def _scale(member: _Member, i: int, value: float, move: Move) -> Move:
     """With the gradient of the logarithm where distances are logarithmic."""
-    target = member.targets[i]
-    if not (member.steering[i].logarithmic and target.goal > 0):
+    if not _logarithmic(member, i):
         return move
-    return replace(move, gradient=move.gradient / kept_off_zero(value, target.goal))
+    return replace(move, gradient=move.gradient / _floored(member.targets[i], value))
 
 
 def _moved(p: Tensor, change: Tensor) -> Tensor:

@@ -7,14 +7,16 @@ import torch
 from engine.descriptors.triple_phase import soft_tpb_density
 from engine.descriptors.two_point import directional_s2, s2_discrepancy
 from engine.errors import InputError
-from engine.guidance.steering import _pairs
+from engine.guidance.steering import Modulus, _pairs
 from engine.guidance.targets import parse_target
 from engine.guidance.volume import check_guided, fraction_goals, guide
 from engine.measure import measure
 from engine.metrics import Metric, parse_metric
 from engine.models.bundle import Phase
 from engine.outcomes import DesignOutcome
+from engine.properties.elasticity import homogenize
 from engine.properties.materials import Materials, PhaseMaterial
+from engine.properties.stiffness import uniaxial_strain, youngs_modulus
 from engine.properties.transport import solve
 
 PHASES = ("pore", "solid")
@@ -212,3 +214,34 @@ def test_the_gradient_of_each_lag_is_that_of_finite_differences():
 def test_a_curve_that_the_card_does_not_hold_is_refused():
     with pytest.raises(InputError, match="holds no S2 of its training"):
         check_guided([parse_target("s2[pore]=training±1%")], PHASES)
+
+
+def test_a_modulus_where_nothing_hangs_together_is_zero_and_has_a_direction():
+    """Grains in a void: the stiffness is singular, and guidance goes on instead of ending."""
+    grains = torch.zeros(8, 8, 8, dtype=torch.bool)
+    grains[2:5, 2:5, 2:5] = True
+    hard = torch.stack([~grains, grains]).float()
+    stiffness = torch.stack([torch.zeros(6, 6, dtype=torch.float64), MATERIALS.stiffnesses(PHASES)[1]])
+    found = Modulus(stiffness, 0)(hard, 0.8 * hard + 0.1, lambda value: 10.0)
+    assert found.value == pytest.approx(0.0, abs=1e-3)
+    assert torch.isfinite(found.moves[0].direction).all()
+
+
+def test_the_gradient_of_a_modulus_is_that_of_finite_differences():
+    soft = torch.rand(4, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    phases = torch.stack([soft, 1 - soft])
+    table = MATERIALS.stiffnesses(PHASES)
+
+    def modulus(indicators):
+        return youngs_modulus(homogenize(indicators[None], table, tolerance=1e-8).stiffness[0], 2)
+
+    cell = homogenize(phases[None], table, tolerance=1e-8)
+    strain = uniaxial_strain(cell.stiffness[0], 2)
+    gradient = cell.stiffness_gradient(torch.outer(strain, strain)[None])[0]
+    for k, voxel in ((0, (1, 2, 3)), (1, (0, 0, 0))):
+        ends = []
+        for step in (1e-4, -1e-4):
+            moved = phases.clone()
+            moved[(k, *voxel)] += step
+            ends.append(modulus(moved))
+        assert float(gradient[(k, *voxel)]) == pytest.approx((ends[0] - ends[1]) / 2e-4, rel=1e-3)
