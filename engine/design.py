@@ -31,8 +31,9 @@ from engine.guidance.volume import check_guided, fraction_goals, guide
 from engine.measure import Measurement as Measurement  # named here too: `design` is where a user looks for them
 from engine.measure import measure as measure
 from engine.models.bundle import Bundle, Card
-from engine.models.inference import Inference, one_thread
+from engine.models.inference import Inference
 from engine.outcomes import DesignOutcome
+from engine.parallel import one_thread
 from engine.request import Request, Settings
 from engine.sampling.choices import Harmonizing
 from engine.sampling.composition import steer_mean

@@ -4,18 +4,20 @@ Shapes: `B` images, `C` latent channels, `K` phases, `H W` pixels.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.design import sampler_numbers
 from engine.errors import InputError
 from engine.models.bundle import Bundle, Card
 from engine.models.condition import Condition
-from engine.models.inference import Inference, one_thread
-from engine.sampling.choices import SolverName
+from engine.models.inference import Inference
+from engine.parallel import one_thread
+from engine.request import Settings
 from engine.sampling.multiplane import Noise
 from engine.sampling.solvers import Ddpm, make_solver
 
@@ -24,7 +26,7 @@ SMALLEST_SIDE = 32  # pixels
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSettings:
-    """How to sample images. None takes what the bundle's volumes take."""
+    """How to sample images."""
 
     label: str | None = None
     """Class; None of all classes together."""
@@ -32,9 +34,8 @@ class ImageSettings:
     """`xy`, `xz` or `yz`, of a bundle whose planes differ."""
     weight: float = 1.0
     """omega of classifier-free guidance: omega eps(x, y) + (1 - omega) eps(x); 1 is the condition alone."""
-    solver: SolverName | None = None
-    steps: int | None = None
-    eta: float | None = None
+    sampling: Settings = field(default_factory=Settings)
+    """Solver, steps and eta."""
 
 
 def check_images(card: Card, size: tuple[int, int], settings: ImageSettings) -> Condition:
@@ -83,14 +84,13 @@ def sample_images(
     """
     settings = settings or ImageSettings()
     condition = check_images(bundle.card, size, settings)
-    numbers = bundle.calibration.numbers
-    steps, eta = settings.steps or numbers.steps, numbers.eta if settings.eta is None else settings.eta
-    solver = make_solver(settings.solver or numbers.solver, eta)
+    numbers = sampler_numbers(settings.sampling, bundle)
+    solver = make_solver(numbers.solver, numbers.eta)
     noise = Noise(seeds, bundle.device)
     shape = (bundle.card.denoiser.channels, size[0] // bundle.factor, size[1] // bundle.factor)
     with one_thread():
         x = noise(shape)
-        for step, (abar, following) in enumerate(pairwise(bundle.schedule.trajectory(steps))):
+        for step, (abar, following) in enumerate(pairwise(bundle.schedule.trajectory(numbers.steps))):
             clean, share = inference.estimate(x, abar, condition, settings.weight)
             fresh = noise(shape) if solver.stochastic and following < 1 else None
             if isinstance(solver, Ddpm):
@@ -98,7 +98,7 @@ def sample_images(
             else:
                 x = solver.step(x, clean, abar, following, fresh)
             if on_step is not None:
-                on_step(step + 1, steps)
+                on_step(step + 1, numbers.steps)
         indices = inference.decode(x).argmax(dim=1).cpu().numpy()
     labels: NDArray[np.uint8] = np.array([phase.label for phase in bundle.card.phases], dtype=np.uint8)
     return np.take(labels, indices)

@@ -65,10 +65,8 @@ def sample(
         raise InputError(f"--count {count}: must be at least 1")
     if seed < 0:
         raise InputError(f"--seed {seed}: must be 0 or above")
-    checked = Settings(solver=solver, steps=steps, eta=eta)  # type: ignore[arg-type]  # checked there
-    settings = ImageSettings(
-        label=label, plane=plane, weight=weight, solver=checked.solver, steps=checked.steps, eta=checked.eta
-    )
+    sampling = Settings(solver=solver, steps=steps, eta=eta)  # type: ignore[arg-type]  # checked there
+    settings = ImageSettings(label=label, plane=plane, weight=weight, sampling=sampling)
     card = read_card(model)
     check_images(card, (size, size), settings)
     wanted = DrawnSet(

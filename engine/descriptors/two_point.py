@@ -19,7 +19,7 @@ from torch import Tensor
 
 from engine.descriptors.runs import check_lags
 from engine.errors import InputError
-from engine.properties.parallel import side_by_side
+from engine.parallel import side_by_side
 
 Mask = Tensor | NDArray[Any]
 

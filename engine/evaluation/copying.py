@@ -9,7 +9,6 @@ Legend: P patches, T training images, K phases, s patch side.
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from engine.errors import InputError
 from engine.evaluation.sets import BlockSet
-from engine.models.inference import one_thread
+from engine.parallel import one_thread, single_threads
 
 PATCHES = 32
 """Images of a set that are searched at most, evenly spread over the set."""
@@ -96,7 +95,7 @@ def nearest_mismatch(
     most = np.zeros((len(images), len(training)))
     at_once = max(1, TRAINING_PIXELS_AT_ONCE // (size[0] * size[1]))
     workers = torch.get_num_threads()
-    with one_thread(), ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with one_thread(), single_threads(workers) as pool:
         for start in range(0, len(training), at_once):
             here = _spectrum(torch.from_numpy(training[start : start + at_once].copy()).long(), phases, size)
 

@@ -7,9 +7,8 @@ Shapes: `P` planes, `C` latent channels, `K` phases, `H W` pixels, `h w` latent 
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import lru_cache
 from typing import TypeVar
 
@@ -20,6 +19,7 @@ from engine.models.bundle import Bundle
 from engine.models.condition import NOTHING, Condition
 from engine.models.losses import clean_of
 from engine.models.training import autocast
+from engine.parallel import single_threads
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -50,22 +50,7 @@ def in_chunks(function: Callable[[Tensor], Tensor], planes: Tensor, chunk: int, 
 
 @lru_cache(maxsize=4)
 def _workers(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count, thread_name_prefix="planes", initializer=_one_thread)
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Run everything that is not a network on one thread: the last bits of a transform depend on the number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return single_threads(count)
 
 
 class Inference:

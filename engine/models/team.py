@@ -19,6 +19,8 @@ class Team:
 
     rank: int = 0
     size: int = 1
+    device: str = "cpu"
+    """Of this process."""
 
     @property
     def leads(self) -> bool:
@@ -40,7 +42,7 @@ class Team:
         """Whether any process says so; all learn it at the same step."""
         if self.size == 1:
             return here
-        flag = torch.tensor([float(here)], device=_device("cuda") if torch.cuda.is_available() else "cpu")
+        flag = torch.tensor([float(here)], device=self.device)
         torch.distributed.all_reduce(flag)
         return bool(flag.item() > 0)
 
@@ -50,23 +52,18 @@ class Team:
             torch.distributed.barrier()
 
 
-def _device(device: str) -> str:
-    """This process's own GPU."""
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" else device
-
-
 @contextmanager
-def team(device: str) -> Iterator[tuple[Team, str]]:
-    """The team that `torchrun` started, and this process's device; a team of one without it."""
+def team(device: str) -> Iterator[Team]:
+    """The team that `torchrun` started, each process with a GPU of its own; a team of one without it."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        yield Team(), device
+        yield Team(device=device)
         return
-    own = _device(device)
+    own = f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" else device
     if own.startswith("cuda"):
         torch.cuda.set_device(own)
     torch.distributed.init_process_group("nccl" if own.startswith("cuda") else "gloo")
     try:
-        yield Team(rank=torch.distributed.get_rank(), size=size), own
+        yield Team(rank=torch.distributed.get_rank(), size=size, device=own)
     finally:
         torch.distributed.destroy_process_group()

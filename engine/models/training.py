@@ -102,7 +102,7 @@ def train_networks(
     Raises:
         InputError: the workspace belongs to another run.
     """
-    with team(config.device) as (members, device):
+    with team(config.device) as members:
         if config.batch % (members.size * config.accumulate):
             raise InputError(
                 f"batch: {config.batch} crops cannot be shared equally by {members.size} processes in "
@@ -116,7 +116,7 @@ def train_networks(
             crops=CropSampler(micrographs, config.crop),
             phases=len(micrographs.phases),
             workspace=workspace,
-            config=replace(config, device=device),
+            config=replace(config, device=members.device),
             team=members,
             on_progress=on_progress if members.leads else None,
         )

@@ -24,10 +24,10 @@ from torch import Tensor
 
 from engine.errors import InputError
 from engine.outcomes import Outcome
+from engine.parallel import side_by_side
 from engine.properties.hexahedra import Solid, corner_forces, element_stiffness, reference_green
 from engine.properties.krylov import Solution, conjugate_gradients
 from engine.properties.memory import check_memory
-from engine.properties.parallel import side_by_side
 from engine.properties.stiffness import check_stiffness
 from engine.properties.voids import LooseVoxels, loose_voxels
 

@@ -13,7 +13,7 @@ from engine.micrographs.micrograph import Micrographs, Source
 from engine.models.bundle import load_bundle
 from engine.models.condition import Condition
 from engine.models.inference import Inference
-from engine.request import Request
+from engine.request import Request, Settings
 from engine.sampling.solvers import Ddpm
 from engine.train import train
 from tests.engine.models.tiny import CONFIG
@@ -65,7 +65,7 @@ def test_a_bundle_of_classes_says_so_and_makes_no_volumes(bundle):
 
 def test_the_class_decides_the_fraction(bundle, inference):
     def share(label, weight=1.0):
-        settings = ImageSettings(label=label, weight=weight, solver="ddim", steps=10, eta=0.0)
+        settings = ImageSettings(label=label, weight=weight, sampling=Settings(solver="ddim", steps=10, eta=0.0))
         return float((sample_images(bundle, inference, (32, 32), range(6), settings) == 5).mean())
 
     assert share("sparse") + 0.15 < share("dense")
@@ -73,7 +73,7 @@ def test_the_class_decides_the_fraction(bundle, inference):
 
 
 def test_an_image_depends_on_its_seed_alone(bundle, inference):
-    settings = ImageSettings(label="dense", solver="ddpm", steps=4)
+    settings = ImageSettings(label="dense", sampling=Settings(solver="ddpm", steps=4))
     together = sample_images(bundle, inference, (32, 48), [7, 8, 9], settings)
     assert together.shape == (3, 32, 48) and set(np.unique(together)) <= {2, 5}
     alone = sample_images(bundle, inference, (32, 48), [8], settings)

@@ -23,7 +23,7 @@ from engine.descriptors.gram import filter_bank, gram_features, random_filters
 from engine.errors import InputError
 from engine.metrics import nearest
 from engine.micrographs.synthetic.grid import Labels, check_grid
-from engine.models.inference import one_thread
+from engine.parallel import one_thread
 
 LARGEST_FILTER = filter_bank(2)[-1].shape[-1]
 """Pixels on a side, of the Gram features."""

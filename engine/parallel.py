@@ -1,7 +1,8 @@
-"""Independent solves side by side on the threads that torch may use."""
+"""Threads: independent work side by side, and everything else on one."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -21,7 +22,23 @@ def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> list[
     if threads == 1 or len(given) == 1:
         return [work(item) for item in given]
     try:
-        with ThreadPoolExecutor(min(threads, len(given)), initializer=lambda: torch.set_num_threads(1)) as pool:
+        with single_threads(min(threads, len(given))) as pool:
             return list(pool.map(work, given))
     finally:
         torch.set_num_threads(threads)  # what a thread sets is also what threads to come start with
+
+
+def single_threads(count: int) -> ThreadPoolExecutor:
+    """So many workers in each of which torch has one thread."""
+    return ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run everything on one thread: the last bits of a transform depend on the number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from engine.parallel import side_by_side
 from engine.properties.elasticity import homogenize
-from engine.properties.parallel import side_by_side
 from engine.properties.stiffness import isotropic
 from tests import structures
 
