@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.descriptors.discrepancy import relative_area
 from engine.descriptors.lineal_path import lineal_path
 from engine.descriptors.surface import surface_area
 from engine.descriptors.two_point import directional_s2
@@ -151,8 +152,7 @@ def mismatch(found: Statistics, wanted: Statistics) -> dict[str, float]:
 
     def curve(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
         lags = min(a.shape[-1], b.shape[-1])
-        a, b = a[..., :lags], b[..., :lags]
-        return float((np.abs(a - b).sum(axis=-1) / np.abs(b).sum(axis=-1)).max())
+        return float(relative_area(a[..., :lags], b[..., :lags]).max())
 
     return {
         "fraction": worst(found.fraction, wanted.fraction),

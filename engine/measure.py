@@ -72,7 +72,7 @@ def measure(
         InputError: labels that cannot be measured or belong to no phase, or a metric that lacks materials.
     """
     from engine.descriptors.describe import describe
-    from engine.descriptors.two_point import s2_discrepancy
+    from engine.descriptors.discrepancy import relative_area
     from engine.properties.measured import measure_properties
 
     started = time.perf_counter()
@@ -85,8 +85,10 @@ def measure(
     for phase, wanted in (training or {}).items():
         metric = Metric("s2_discrepancy", phase)
         if f"s2[{phase}]" in description.curves and (metrics is None or metric in metrics):
-            found = s2_discrepancy(description.curves[f"s2[{phase}]"].tolist(), wanted)
-            values[metric] = Measured(value=found, outcome=Outcome.MEASURED)
+            found = description.curves[f"s2[{phase}]"]
+            lags = min(len(found), len(wanted))
+            apart = float(relative_area(found[:lags].astype(np.float64), np.array(wanted[:lags])))
+            values[metric] = Measured(value=apart, outcome=Outcome.MEASURED)
     order = [metric for metric in all_metrics(list(named)) if metric in values]
     return Measurement(
         values={metric: values[metric] for metric in order},

@@ -248,10 +248,3 @@ def _fast_length(least: int) -> int:
         if rest == 1:
             return length
         length += 1
-
-
-def s2_discrepancy(found: Sequence[float], wanted: Sequence[float]) -> float:
-    """Area between two S2 relative to that below the wanted one, over the lags both have (Lee & Yun, eq. 23)."""
-    lags = min(len(found), len(wanted))
-    between = sum(abs(a - b) for a, b in zip(found[:lags], wanted[:lags], strict=True))
-    return between / sum(wanted[:lags])

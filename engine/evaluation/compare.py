@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.descriptors.discrepancy import relative_area
 from engine.errors import InputError
-from engine.evaluation.null import DRAWS, null_distribution, relative_area
+from engine.evaluation.null import DRAWS, null_distribution
 
 Interval = tuple[float, float]
 

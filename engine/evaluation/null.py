@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.descriptors.discrepancy import relative_area
 from engine.errors import InputError
 
 DRAWS = 2000  # the 95th percentile of the null then has a standard error of about 2 % of itself
@@ -35,26 +36,6 @@ def blocks(volume: NDArray[Any], size: int) -> NDArray[Any]:
     z, y, x = (side // size for side in volume.shape)
     cut = volume[: z * size, : y * size, : x * size].reshape(z, size, y, size, x, size)
     return cut.transpose(0, 2, 4, 1, 3, 5).reshape(-1, size, size, size).copy()
-
-
-def relative_area(curve: NDArray[np.float64], reference: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Discrepancy of curves: area between them over the area under the reference (Lee and Yun, eq. 23).
-
-    The reference's area is taken as |reference|, so that an autocovariance that goes below zero can be one.
-
-    Args:
-        curve, reference: [..., R] at unit spacing.
-
-    Returns:
-        [...], a ratio (0.05 is 5 %).
-
-    Raises:
-        InputError: the reference is zero throughout.
-    """
-    area = np.abs(reference).sum(axis=-1)
-    if not np.all(area > 0):
-        raise InputError("discrepancy: the reference curve is zero everywhere; is the phase absent from the truth?")
-    return np.asarray(np.abs(curve - reference).sum(axis=-1) / area)
 
 
 def null_distribution(

@@ -9,14 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from engine.descriptors.chords import soft_mean_chord
+from engine.descriptors.discrepancy import relative_area
 from engine.descriptors.surface import soft_surface_area
 from engine.descriptors.triple_phase import soft_tpb_density
-from engine.descriptors.two_point import directional_s2, s2_discrepancy
+from engine.descriptors.two_point import directional_s2
 from engine.errors import InputError
 from engine.metrics import AXES, Metric
 from engine.properties.elasticity import homogenize
@@ -245,7 +247,8 @@ class Correlation:
     def __call__(self, hard: Tensor, soft: Tensor, miss: Callable[[float], float]) -> Evaluation:
         mask = hard[self._phase]
         lags = min(len(self._wanted), *mask.shape)
-        value = s2_discrepancy(directional_s2(mask.bool(), lags).mean(dim=0).tolist(), self._wanted)
+        found = directional_s2(mask.bool(), lags).mean(dim=0).cpu().numpy()
+        value = float(relative_area(found, np.array(self._wanted[:lags])))
         moves = []
         for lag in (lag for lag in LAGS if lag < lags):
             s2, slope = _pairs(mask, lag)

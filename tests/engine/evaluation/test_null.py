@@ -4,7 +4,7 @@ import torch
 
 from engine.descriptors.two_point import directional_s2
 from engine.errors import InputError
-from engine.evaluation.null import blocks, null_distribution, relative_area
+from engine.evaluation.null import blocks, null_distribution
 
 
 def test_blocks_are_disjoint_and_in_order():
@@ -16,15 +16,6 @@ def test_blocks_are_disjoint_and_in_order():
     assert len(np.unique(cut)) == cut.size
     with pytest.raises(InputError, match="no block of 5"):
         blocks(volume, 5)
-
-
-def test_relative_area_is_lee_and_yun_equation_23():
-    reference = np.array([4.0, 2.0, 1.0, 1.0])
-    assert relative_area(np.array([4.4, 1.6, 1.0, 1.0]), reference) == pytest.approx(0.1)
-    assert relative_area(1.3 * reference, reference) == pytest.approx(0.3)
-    assert relative_area(-reference, -reference * 2) == pytest.approx(0.5)
-    with pytest.raises(InputError, match="zero everywhere"):
-        relative_area(reference, np.zeros(4))
 
 
 def test_null_of_one_number_is_the_normal_law():

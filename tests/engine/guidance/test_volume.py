@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from engine.descriptors.discrepancy import relative_area
 from engine.descriptors.triple_phase import soft_tpb_density
-from engine.descriptors.two_point import directional_s2, s2_discrepancy
+from engine.descriptors.two_point import directional_s2
 from engine.errors import InputError
 from engine.guidance.steering import Modulus, _pairs
 from engine.guidance.targets import parse_target
@@ -189,7 +190,7 @@ def test_a_correlation_function_is_met():
     (result,) = guide(soft[None], [[parse_target("s2[pore]=training±1%")]], PHASES, identity, 40, training=training)
     pore = (result.probabilities.argmax(dim=0) == 0).numpy()
     assert result.outcome is DesignOutcome.ATTAINED
-    assert s2_discrepancy(directional_s2(pore, 16).mean(dim=0).tolist(), wanted) <= 0.01
+    assert relative_area(directional_s2(pore, 16).mean(dim=0).numpy(), np.array(wanted)) <= 0.01
     phases = [Phase(name=name, label=label, fraction=0.5) for label, name in enumerate(PHASES)]
     labels = (~pore).astype(np.uint8)
     found = measure(labels, phases, metrics=[Metric("s2_discrepancy", "pore")], training=training)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from engine.errors import InputError
-from engine.models.inference import one_thread
+from engine.parallel import one_thread
 from engine.sampling.choices import Harmonizing
 from engine.sampling.multiplane import MirroredNoise, Noise, mpdd, sample, spectral
 from engine.sampling.schedules import LinearSchedule

@@ -3,10 +3,10 @@ import pytest
 import torch
 
 from engine.descriptors import lineal_path as hard
+from engine.descriptors.discrepancy import relative_area
 from engine.descriptors.gram import gram_features, random_filters
 from engine.descriptors.two_point import directional_s2
 from engine.errors import InputError
-from engine.evaluation.null import relative_area
 from engine.micrographs.synthetic.gaussian import LevelCut, Plurigaussian
 from engine.micrographs.synthetic.matched import DescriptorMatched, cut_to_fractions, gram, lineal_path, s2_map
 
