@@ -87,6 +87,7 @@ def train(
         metrics={},
         weights_sha256="",
         classes=micrographs.classes,
+        descriptors=networks.descriptors,
     )
     # Saved and read back first: the calibration and every metric are those of the file (half precision), not of the
     # networks in memory.

@@ -179,12 +179,12 @@ def _configuration(preset: str, steps: int | None, seed: int, settings: list[str
         config = replace(config, denoiser_steps=steps)
     for text in settings:
         name, _, value = text.partition("=")
-        known = {field.name for field in fields(config)} - {"seed"}
+        known = {field.name: field.type for field in fields(config) if field.name != "seed"}
         if name not in known:
             raise InputError(
                 f"--set {text}: no training setting is called '{name}'; there are {', '.join(sorted(known))}"
             )
-        config = replace(config, **{name: _parsed(text, value, getattr(config, name))})
+        config = replace(config, **{name: _parsed(text, value, getattr(config, name), known[name])})
     if config.device.startswith("cuda"):
         import torch
 
@@ -193,9 +193,11 @@ def _configuration(preset: str, steps: int | None, seed: int, settings: list[str
     return config
 
 
-def _parsed(text: str, value: str, like: object) -> Any:
+def _parsed(text: str, value: str, like: object, kind: object) -> Any:
     """A setting's value, of the type that it has in the preset."""
     try:
+        if kind == tuple[str, ...]:
+            return tuple(part.strip() for part in value.split(",") if part.strip())
         if isinstance(like, bool):
             return {"true": True, "false": False}[value.lower()]
         if isinstance(like, tuple) or like is None:  # levels of the U-Net

@@ -19,6 +19,7 @@ from engine.errors import InputError
 from engine.metrics import nearest
 from engine.models.autoencoder import Autoencoder, AutoencoderConfig
 from engine.models.checkpoint import load_tensors, prefixed, save_tensors, with_prefix, write_atomically
+from engine.models.crop_descriptors import DescriptorScale
 from engine.models.denoiser import Denoiser, DenoiserConfig
 from engine.sampling.composition import Composition
 from engine.sampling.multiplane import Calibration, SamplerNumbers
@@ -67,14 +68,17 @@ class Card:
     weights_sha256: str
     classes: tuple[str, ...] = ()
     """Of a bundle of images of several materials; empty for one material."""
+    descriptors: tuple[DescriptorScale, ...] = ()
+    """Numbers that the network can be told, in its order; empty where it was trained without."""
     format: int = FORMAT
     folder: Path = field(default=Path(), compare=False)
     """Where the card was read from; not part of the file."""
 
     @property
     def hash(self) -> str:
-        """Identity of the model: sha256 over the weights' hash and the sampler's calibration."""
-        text = json.dumps([self.weights_sha256, self.calibration, self.schedule], sort_keys=True)
+        """Identity of the model: sha256 over the weights' hash, the sampler's calibration and what can be told."""
+        told = [[asdict(each) for each in self.descriptors]] if self.descriptors else []
+        text = json.dumps([self.weights_sha256, self.calibration, self.schedule, *told], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
@@ -163,6 +167,7 @@ def read_card(where: str | Path) -> Card:
         record["denoiser"] = DenoiserConfig(**record["denoiser"] | lists)
         record["data"] = tuple(record["data"])
         record["classes"] = tuple(record.get("classes", ()))
+        record["descriptors"] = tuple(DescriptorScale(**each) for each in record.get("descriptors", ()))
         return Card(**record, folder=folder)
     except InputError:
         raise

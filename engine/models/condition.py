@@ -58,7 +58,7 @@ class ConditionEmbedding(nn.Module):
         self.planes = _table(PLANES, embedding) if planes else None
         self.classes = _table(classes, embedding) if classes else None
         self.values = nn.ModuleList(
-            nn.Sequential(nn.Linear(1, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
+            nn.Sequential(nn.Linear(1, embedding), nn.SiLU(), _silent(nn.Linear(embedding, embedding)))
             for _ in range(descriptors)
         )
         self.unknown = nn.Parameter(torch.zeros(descriptors, embedding)) if descriptors else None
@@ -84,6 +84,13 @@ class ConditionEmbedding(nn.Module):
                 missing = value.isnan()
                 out.append(torch.where(missing, self.unknown[i], layers(value.nan_to_num())))
         return torch.stack(out, dim=1) if out else like.new_zeros(batch, 0, like.shape[-1])
+
+
+def _silent(layer: nn.Linear) -> nn.Linear:
+    """That answers zero."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 def _table(rows: int, embedding: int) -> nn.Embedding:

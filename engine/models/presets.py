@@ -10,6 +10,7 @@ Factor = Literal[1, 2, 4]
 Precision = Literal["bf16", "fp16", "fp32"]
 ScheduleKind = Literal["linear", "cosine"]
 Rate = Literal["decaying", "constant"]
+DescriptorGroup = Literal["fraction", "mean_chord"]
 CHOICES = {
     "factor": Factor,
     "precision": Precision,
@@ -58,6 +59,11 @@ class TrainingConfig:
     """L_hybrid = L_simple + .001 L_vlb (Nichol & Dhariwal 2021): the network chooses the variance of its steps."""
     condition_dropout: float = 0.1
     """Share of the crops of which nothing is told, so that the network knows the material as a whole too."""
+    descriptors: tuple[str, ...] = ()
+    """Told of each crop beside plane and class: `fraction`, `mean_chord`. Such a bundle can be asked for them."""
+    descriptor_dropout: float = 0.5
+    """Share of the crops of which no descriptor is told, whatever is told of plane and class: volumes are mostly
+    sampled without."""
     ema_decay: float = 0.9995
     schedule: ScheduleKind = "linear"
     train_timesteps: int = 1_000
@@ -83,9 +89,15 @@ class TrainingConfig:
             )
         if self.latent_noise < 0:
             raise InputError(f"latent_noise: must be at least 0, not {self.latent_noise}")
-        for name in ("dropout", "condition_dropout"):
+        for name in ("dropout", "condition_dropout", "descriptor_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name}: must lie within [0, 1), not {getattr(self, name)}")
+        for name in self.descriptors:
+            if name not in get_args(DescriptorGroup) or self.descriptors.count(name) > 1:
+                raise InputError(
+                    f"descriptors: must be some of {', '.join(get_args(DescriptorGroup))}, each once, not "
+                    f"'{','.join(self.descriptors)}'"
+                )
         for name, kind in CHOICES.items():
             value = getattr(self, name)
             if value not in get_args(kind):

@@ -38,6 +38,14 @@ from engine.models.checkpoint import (
     write_atomically,
 )
 from engine.models.condition import NOTHING, Condition
+from engine.models.crop_descriptors import (
+    DescriptorScale,
+    describe_crops,
+    descriptor_names,
+    fit_scales,
+    forget_some,
+    normalised,
+)
 from engine.models.denoiser import Denoiser, DenoiserConfig
 from engine.models.losses import clean_of, target_of, variational_bound
 from engine.models.presets import Precision, Rate, TrainingConfig
@@ -74,6 +82,8 @@ class TrainedNetworks:
     autoencoder: Autoencoder
     denoiser: Denoiser
     metrics: dict[str, float]
+    descriptors: tuple[DescriptorScale, ...] = ()
+    """What the denoiser was told beside plane and class."""
     leads: bool = True
     """Whether this process goes on to the calibration; of several, one does."""
 
@@ -115,6 +125,7 @@ def train_networks(
         run = _Run(
             crops=CropSampler(micrographs, config.crop),
             phases=len(micrographs.phases),
+            scales=_fit_descriptors(micrographs, config),
             workspace=workspace,
             config=replace(config, device=members.device),
             team=members,
@@ -127,6 +138,7 @@ def train_networks(
         autoencoder=autoencoder,
         denoiser=denoiser,
         metrics={**metrics, "denoiser_loss": loss},
+        descriptors=run.scales,
         leads=members.leads,
     )
 
@@ -137,6 +149,7 @@ class _Run:
 
     crops: CropSampler
     phases: int
+    scales: tuple[DescriptorScale, ...]
     workspace: Path
     config: TrainingConfig
     team: Team
@@ -210,6 +223,16 @@ def _fit_latents(model: Autoencoder, run: _Run) -> float:
     return float(torch.stack(hits).mean())
 
 
+def _fit_descriptors(micrographs: Micrographs, config: TrainingConfig) -> tuple[DescriptorScale, ...]:
+    """Of the descriptors that the denoiser is told: a function of data and seed, so the same in every process."""
+    if not config.descriptors:
+        return ()
+    numbers, _ = _generators(config, "denoiser", -1)
+    drawn = CropSampler(micrographs, config.crop).draw(config.calibration_crops, numbers)
+    found = describe_crops(drawn.indices, config.descriptors, len(micrographs.phases))
+    return fit_scales(found, descriptor_names(config.descriptors, micrographs.phases))
+
+
 def _train_denoiser(run: _Run, autoencoder: Autoencoder) -> tuple[Denoiser, float]:
     """L_simple (Ho et al. 2020, eq. 14) on normalised latents, or L_hybrid where the variance is learned."""
     config = run.config
@@ -226,6 +249,7 @@ def _train_denoiser(run: _Run, autoencoder: Autoencoder) -> tuple[Denoiser, floa
             learned_variance=config.learned_variance,
             planes=run.crops.anisotropic,
             classes=run.crops.classes,
+            descriptors=len(run.scales),
             attends=config.attends,
             dropout=config.dropout,
         )
@@ -251,6 +275,10 @@ def _train_denoiser(run: _Run, autoencoder: Autoencoder) -> tuple[Denoiser, floa
         if run.crops.anisotropic or run.crops.classes:
             dropped = torch.from_numpy(numbers.random(config.batch) < config.condition_dropout)
             condition = Condition(plane=drawn.planes[mine], label=drawn.labels[mine]).without(dropped[mine])
+        if run.scales:
+            told = normalised(describe_crops(drawn.indices, config.descriptors, run.phases), run.scales)
+            known = forget_some(told, config.descriptor_dropout, numbers)[mine]
+            condition = replace(condition, descriptors=known.to(config.device))
         if config.dropout:  # its masks come from the global generator: they too shall be a function of the step
             torch.manual_seed(int(numbers.integers(2**63)) + part)
         with autocast(config.device, config.precision):

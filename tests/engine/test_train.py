@@ -51,7 +51,7 @@ def test_the_bundle_is_whole_and_says_where_it_comes_from(folder):
     assert [phase.label for phase in card.phases] == [3, 7]
     assert card.phases[0].fraction == pytest.approx(1 / 3, abs=0.01)
     assert card.data[0]["name"] == "cut.png" and card.licence == "CC0" and card.training["seed"] == 0
-    assert card.voxel_size_um == 0.5
+    assert card.voxel_size_um == 0.5 and card.descriptors == ()
     assert (folder / WEIGHTS).stat().st_size < 20e6
 
 
@@ -211,8 +211,10 @@ def test_a_bundle_of_planes_that_differ(tmp_path, monkeypatch):
         sources=(side, side),
         planes=((0,), (1, 2)),
     )
-    config = replace(CONFIG, crop=32, calibrate=True, calibration_volumes=1)
+    config = replace(CONFIG, crop=32, calibrate=True, calibration_volumes=1, descriptors=("fraction",))
     card = train(planes, tmp_path / "layered", config)
+    assert [each.name for each in card.descriptors] == ["fraction[pore]"] and card.denoiser.descriptors == 1
+    assert card == read_card(tmp_path / "layered") and card.descriptors[0].low < 0.5 < card.descriptors[0].high
     assert card.denoiser.planes and card.metrics["calibration_s2_error"] >= 0
     bundle = load_bundle(tmp_path / "layered")
     assert bundle.calibration.autocovariance.shape == (1, 3, 14) and bundle.calibration.log_gain.ndim == 4

@@ -74,6 +74,7 @@ def test_several_files_after_one_option(call: Call, images: Path) -> None:
         ("labels.npy", "pore,solid", ["--region", "w=0:20"], ["w"]),
         ("labels.npy", "pore,solid", ["--preset", "cpuu"], ["cpuu", "did you mean 'cpu'"]),
         ("labels.npy", "pore,solid", ["--steps", "0"], ["steps"]),
+        ("labels.npy", "pore,solid", ["--set", "descriptors=porosity"], ["descriptors", "fraction, mean_chord"]),
         ("labels.npy", "pore,solid", ["--seed", "-1"], ["--seed -1"]),
         ("labels.npy", "pore,solid", ["--voxel-size-um", "-1"], ["-1"]),
         ("grey.npy", "pore,solid", ["--segment", "otsuu"], ["otsuu", "otsu"]),
@@ -112,11 +113,12 @@ def training(monkeypatch: pytest.MonkeyPatch) -> Mock:
 
 def test_what_the_training_is_told(call: Call, images: Path, training: Mock) -> None:
     told = ("--material", "a rock", "--source", "a quarry", "--licence", "CC0", "--steps", 7, "--voxel-size-um", 2.5)
-    called = call(*options(images), *told)
+    called = call(*options(images), *told, "--set", "descriptors=fraction,mean_chord")
     assert called.status == 0, called.stderr
     assert "wrote bundle" in called.stdout and "mesoforge reconstruct --model bundle" in called.stdout
     micrographs, out, config = training.call_args.args
     assert (out, config.denoiser_steps, micrographs.voxel_size_um) == (Path("bundle"), 7, 2.5)
+    assert config.descriptors == ("fraction", "mean_chord")
     given = training.call_args.kwargs
     assert (given["material"], given["source"], given["licence"]) == ("a rock", "a quarry", "CC0")
     assert given["command"].startswith("mesoforge train --images ") and "--material 'a rock'" in given["command"]

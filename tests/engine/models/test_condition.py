@@ -67,6 +67,6 @@ def test_a_network_that_takes_no_condition_ignores_it():
 def test_a_fresh_network_knows_nothing_yet():
     """Zero-initialised tables: a new condition does not disturb what the network does."""
     torch.manual_seed(0)
-    fresh = Denoiser(DenoiserConfig(channels=2, width=16, multipliers=(1, 2), planes=True)).eval()
-    told = Condition(plane=PLANES)
+    fresh = Denoiser(DenoiserConfig(channels=2, width=16, multipliers=(1, 2), planes=True, descriptors=2)).eval()
+    told = Condition(plane=PLANES, descriptors=VALUES)
     assert torch.equal(run(fresh, told), run(fresh, NOTHING))

@@ -43,7 +43,8 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tmp_path, stage, numbe
 
 def test_a_killed_run_goes_on_from_the_last_checkpoint_of_the_clock(tmp_path, monkeypatch):
     """A kill leaves only the checkpoints that the clock wrote; a crash of the process is played by an exception."""
-    straight = train_networks(micrographs(), tmp_path / "straight", CONFIG)
+    config = replace(CONFIG, descriptors=("fraction", "mean_chord"))
+    straight = train_networks(micrographs(), tmp_path / "straight", config)
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
 
     def crash(progress):
@@ -51,11 +52,11 @@ def test_a_killed_run_goes_on_from_the_last_checkpoint_of_the_clock(tmp_path, mo
             raise SystemError
 
     with pytest.raises(SystemError):
-        train_networks(micrographs(), tmp_path / "killed", CONFIG, crash)
+        train_networks(micrographs(), tmp_path / "killed", config, crash)
     later = []
-    resumed = train_networks(micrographs(), tmp_path / "killed", CONFIG, lambda p: later.append((p.stage, p.step)))
+    resumed = train_networks(micrographs(), tmp_path / "killed", config, lambda p: later.append((p.stage, p.step)))
     assert later == [("denoiser", 4)]
-    assert same(straight.denoiser, resumed.denoiser)
+    assert same(straight.denoiser, resumed.denoiser) and straight.descriptors == resumed.descriptors
 
 
 def test_signals_are_given_back(tmp_path):
@@ -87,7 +88,7 @@ def test_the_loss_falls(tmp_path):
         {"prediction": "epsilon", "learned_variance": True, "schedule": "cosine", "train_timesteps": 4000},
         {"prediction": "x0", "rate": "constant", "dropout": 0.2, "precision": "fp32"},
         {"factor": 1, "crop": 32, "attention": (2,), "heads": 2},
-        {"factor": 2, "crop": 32},
+        {"factor": 2, "crop": 32, "descriptors": ("mean_chord",), "attends": True},
     ],
     ids=["hybrid", "clean", "pixel", "half"],
 )
@@ -117,14 +118,14 @@ def test_a_batch_in_parts_is_the_whole_batch(tmp_path):
 
 def test_two_processes_train_the_network_of_one(tmp_path):
     """Through torch's own launcher; each has half of every batch."""
-    config = replace(CONFIG, batch=4, precision="fp32")
+    config = replace(CONFIG, batch=4, precision="fp32", descriptors=("fraction",))
     alone = train_networks(micrographs(), tmp_path / "alone", config)
     script = tmp_path / "train.py"
     script.write_text(
         "from dataclasses import replace\nfrom pathlib import Path\n"
         "from engine.models.training import train_networks\n"
         "from tests.engine.models.tiny import CONFIG, micrographs\n"
-        "config = replace(CONFIG, batch=4, precision='fp32')\n"
+        "config = replace(CONFIG, batch=4, precision='fp32', descriptors=('fraction',))\n"
         f"train_networks(micrographs(), Path({str(tmp_path / 'shared')!r}), config)\n"
     )
     root = str(Path(__file__).parents[3])
@@ -134,6 +135,7 @@ def test_two_processes_train_the_network_of_one(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     together = train_networks(micrographs(), tmp_path / "shared", config)  # finished: it is read
     assert close(alone.autoencoder, together.autoencoder) and close(alone.denoiser, together.denoiser)
+    assert alone.descriptors == together.descriptors
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(tmp_path):
