@@ -96,6 +96,9 @@ def request_of_row(row: Mapping[str, Any], bundle: str) -> Request:
         InputError: the row does not hold all of it (an older version wrote it).
     """
     names = [field.name for field in fields(Settings)]
+    # Older tables have no such columns: there was one way to guide.
+    row = {"guidance": None, "slice_numbers": None} | dict(row)
+    row["guidance"] = row["guidance"] or Settings.guidance
     absent = [name for name in (*names, "seed", "targets") if name not in row]
     if absent or row["guidance_iterations"] is None:
         raise InputError(

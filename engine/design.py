@@ -26,8 +26,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.errors import InputError
+from engine.guidance.methods import guide_batch
+from engine.guidance.slices import check_slice_targets
 from engine.guidance.targets import Target, check_feasible
-from engine.guidance.volume import check_guided, fraction_goals, guide
+from engine.guidance.volume import check_guided, fraction_goals
 from engine.measure import Measurement as Measurement  # named here too: `design` is where a user looks for them
 from engine.measure import measure as measure
 from engine.models.bundle import Bundle, Card
@@ -39,13 +41,12 @@ from engine.sampling.choices import Harmonizing
 from engine.sampling.composition import steer_mean
 from engine.sampling.moments import MomentCorrection, StepHook
 from engine.sampling.multiplane import Noise, SamplerNumbers, mpdd, sample, spectral
-from engine.sampling.refine import decode_volume, redraw_planes, refine
+from engine.sampling.refine import decode_volume, refine
 from engine.sampling.solvers import make_solver
 from engine.sampling.spectra import SpectralFilter
 
 SMALLEST_SIDE = 32  # voxels; below, the latent volume has fewer planes than the network's receptive field
 BYTES_PER_VOXEL = 40  # and phase: probabilities of three axes, their sum, logits and gradients, in float32
-GUIDANCE_TIMES = (160.0, 60.0)  # trained times of the prior's redraws, first and last
 Report = Callable[[str, int, int], None]
 """Progress: (what is going on, steps done, steps in all)."""
 
@@ -115,6 +116,8 @@ def check_request(request: Request, card: Card) -> None:
         )
     check_feasible(request.targets, phases)
     check_guided(request.targets, phases, request.materials, card.training_s2)
+    if request.settings.guidance == "sds-slices":
+        check_slice_targets(request.targets)
 
 
 def generate(
@@ -175,23 +178,13 @@ def _generate_batch(
     traces: list[tuple[dict[str, float], ...]] = [()] * len(requests)
     indices = [p.argmax(dim=0) for p in probabilities]
     if guided:
-        streams = noise.select(guided)
-        times = np.linspace(*GUIDANCE_TIMES, settings.guidance_iterations) * bundle.schedule.timesteps / 1_000
-        step = iter(times)
-
-        def redraw(current: Tensor, axis: int, which: Sequence[int]) -> Tensor:
-            abar = bundle.schedule.abar_at(float(next(step)))
-            return redraw_planes(current, axis, inference, inference.denoise, abar, streams.select(which))
-
-        results = guide(
+        results = guide_batch(
+            [requests[i] for i in guided],
+            bundle,
+            inference,
             probabilities[guided],
-            [requests[i].targets for i in guided],
-            names,
-            redraw,
-            settings.guidance_iterations,
+            noise.select(guided),
             _reporter(progress, "guidance"),
-            materials=[requests[i].materials for i in guided],
-            training=bundle.card.training_s2,
         )
         for i, result in zip(guided, results, strict=True):
             indices[i] = result.probabilities.argmax(dim=0)

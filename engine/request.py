@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from engine.errors import InputError
+from engine.guidance.choices import Guidance, SliceNumbers, parse_slice_numbers
 from engine.guidance.targets import Target
 from engine.metrics import Metric
 from engine.sampling.choices import SOLVERS, Harmonizing, SolverName
@@ -36,8 +37,13 @@ class Settings:
     """gamma of `harmonized`: share of the re-noised volume in what is denoised again."""
     refine_passes: int | None = None
     """Full-depth SDEdit passes after decoding."""
+    guidance: Guidance = "volume"
+    """How targets are brought about: `volume` (Gauss-Newton on the volume, default) or `sds-slices` (as published,
+    slice by slice)."""
     guidance_iterations: int = 80
-    """At most so many guidance iterations for a structure with targets."""
+    """At most so many guidance iterations for a structure with targets; `sds-slices` counts its own steps."""
+    slice_numbers: str | None = None
+    """Numbers of `sds-slices` other than the published: `steps=200,rate=0.01` (`engine.guidance.choices`)."""
 
     def __post_init__(self) -> None:
         if self.sampler not in get_args(Sampler):
@@ -51,8 +57,16 @@ class Settings:
             raise InputError(f"eta: must lie within [0, 1], not {self.eta}")
         if self.refine_passes is not None and self.refine_passes < 0:
             raise InputError(f"refine_passes: must be at least 0, not {self.refine_passes}")
+        if self.guidance not in get_args(Guidance):
+            raise InputError(f"guidance: must be one of {', '.join(get_args(Guidance))}, not '{self.guidance}'")
+        parse_slice_numbers(self.slice_numbers or "")  # raises
         if self.guidance_iterations < 1:
             raise InputError(f"guidance_iterations: must be at least 1, not {self.guidance_iterations}")
+
+    @property
+    def of_slices(self) -> SliceNumbers:
+        """Numbers of `sds-slices`."""
+        return parse_slice_numbers(self.slice_numbers or "")
 
     @property
     def harmonizing(self) -> Harmonizing | None:

@@ -115,8 +115,12 @@ class SettingsFile(_Strict):
     """With harmonized: share of the re-noised volume in what is denoised again."""
     refine_passes: StrictInt | None = None
     """Refinement passes after decoding; absent: the bundle's own."""
+    guidance: StrictStr | None = None
+    """How targets are brought about: volume, or sds-slices (as published)."""
     guidance_iterations: StrictInt | None = None
     """At most so many guidance iterations for a structure with targets."""
+    slice_numbers: StrictStr | None = None
+    """With sds-slices: its numbers where they are not the published ones, such as steps=200,rate=0.01."""
 
 
 class StudyFile(_Strict):

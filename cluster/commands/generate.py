@@ -1,5 +1,6 @@
 """`mesoforge reconstruct` and `mesoforge design`: volumes from a bundle, without and with targets."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,6 +49,19 @@ Passes = Annotated[
 ]
 Blend = Annotated[
     float, typer.Option("--harmonizing-blend", metavar="G", help="With harmonized: share of the re-noised volume (γ).")
+]
+
+Guided = Annotated[
+    str,
+    typer.Option("--guidance", metavar="NAME", help="volume; sds-slices (published, slice by slice)."),
+]
+SliceNumbers = Annotated[
+    str | None,
+    typer.Option(
+        "--slice-numbers",
+        metavar="NAME=N,...",
+        help="With sds-slices: steps, rate, rounds and weights; default: published.",
+    ),
 ]
 
 
@@ -117,6 +131,8 @@ def design(
     eta: Eta = None,
     harmonizing_passes: Passes = Settings.harmonizing_passes,
     harmonizing_blend: Blend = Settings.harmonizing_blend,
+    guidance: Guided = Settings.guidance,
+    slice_numbers: SliceNumbers = None,
 ) -> None:
     """Generate 3D volumes that have the targets, certified on the finished voxels.
 
@@ -128,7 +144,11 @@ def design(
           --count 4 --seed 1 --out designed
       mesoforge design --model berea --materials rock.yaml --target 'elastic_modulus_gpa[z]=40±2%' --out stiff
     """
-    settings = _settings(sampler, solver, steps, eta, harmonizing_passes, harmonizing_blend)
+    settings = replace(
+        _settings(sampler, solver, steps, eta, harmonizing_passes, harmonizing_blend),
+        guidance=guidance,  # type: ignore[arg-type]  # checked there
+        slice_numbers=slice_numbers,
+    )
     card, structures = _prepare(model, out, count, size, shape, seed, format, settings, target, materials)
     rows = _run(card, structures)
     wanted = structures.request(0).targets

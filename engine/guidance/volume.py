@@ -141,7 +141,7 @@ def _correct(member: _Member, iteration: int, settled: bool) -> bool:
             {"iteration": float(iteration)}
             | {str(target.metric): value for target, value in zip(member.targets, values, strict=True)}
         )
-        worst = max(_relative_miss(target, value) for target, value in zip(member.targets, values, strict=True))
+        worst = max(relative_miss(target, value) for target, value in zip(member.targets, values, strict=True))
         if worst <= member.best_miss and settled:
             member.best, member.best_miss = member.logits.clone(), worst
         if worst <= MARGIN:
@@ -157,9 +157,9 @@ def _correct(member: _Member, iteration: int, settled: bool) -> bool:
 def _evaluate(member: _Member) -> list[Evaluation]:
     """Every target's metric on the hard volume."""
     soft = member.logits.softmax(dim=0)
-    hard = torch.zeros_like(soft).scatter_(0, member.logits.argmax(dim=0, keepdim=True), 1.0)
+    hard = one_hot(member.logits.argmax(dim=0), len(soft))
     return [
-        steering(hard, soft, lambda value, target=target: _relative_miss(target, value))  # type: ignore[misc]
+        steering(hard, soft, lambda value, target=target: relative_miss(target, value))  # type: ignore[misc]
         for target, steering in zip(member.targets, member.steering, strict=True)
     ]
 
@@ -200,7 +200,7 @@ def _floored(target: Target, value: float) -> float:
     return max(value, FLOOR * target.goal) if math.isfinite(value) else FLOOR * target.goal
 
 
-def _relative_miss(target: Target, value: float) -> float:
+def relative_miss(target: Target, value: float) -> float:
     """Distance from the goal in units of the tolerance, at most 1 where the target holds; one-sided: 0 inside."""
     if math.isinf(target.low) or math.isinf(target.high):
         return 0.0 if target.miss(value) == 0 else 1.0 + abs(target.miss(value)) / max(abs(target.goal), 1e-9)
@@ -237,6 +237,11 @@ def _scale(member: _Member, i: int, value: float, move: Move) -> Move:
     if not _logarithmic(member, i):
         return move
     return replace(move, gradient=move.gradient / _floored(member.targets[i], value))
+
+
+def one_hot(indices: Tensor, phases: int) -> Tensor:
+    """Phase indices [D, H, W] as indicators [K, D, H, W], float32."""
+    return torch.zeros(phases, *indices.shape, device=indices.device).scatter_(0, indices.unsqueeze(0), 1.0)
 
 
 def _moved(p: Tensor, change: Tensor) -> Tensor:

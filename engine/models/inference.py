@@ -34,18 +34,24 @@ def chunk_planes(device: str, h: int, w: int) -> int:
     return CPU_PLANES if device == "cpu" else max(1, GPU_PIXELS // (h * w))
 
 
-def in_chunks(function: Callable[[Tensor], Tensor], planes: Tensor, chunk: int, workers: int) -> Tensor:
-    """Apply `function` to chunks of exactly `chunk` planes; the last is padded with zeros and cut back.
+def in_chunks(function: Callable[..., Tensor], planes: Tensor, chunk: int, workers: int, *others: Tensor) -> Tensor:
+    """Apply `function` to chunks of exactly `chunk` planes; the last is padded with zeros and cut back. `others`, as
+    many planes each, are cut alike and given with them.
 
     On a CPU each chunk runs on one thread of its own, `workers` at once: nothing waits for anything within a layer, and
     the result does not depend on the number of threads.
     """
+    parts = [_cut(each, chunk) for each in (planes, *others)]
+    done = _workers(workers).map(function, *parts) if planes.device.type == "cpu" else map(function, *parts)
+    return torch.cat(list(done))[: planes.shape[0]]
+
+
+def _cut(planes: Tensor, chunk: int) -> list[Tensor]:
     parts = list(planes.split(chunk))  # type: ignore[no-untyped-call]
     missing = chunk - parts[-1].shape[0]
     if missing:
         parts[-1] = torch.cat([parts[-1], planes.new_zeros(missing, *planes.shape[1:])])
-    done = _workers(workers).map(function, parts) if planes.device.type == "cpu" else map(function, parts)
-    return torch.cat(list(done))[: planes.shape[0]]
+    return parts
 
 
 @lru_cache(maxsize=4)
@@ -64,6 +70,16 @@ class Inference:
         self._denoiser = _cast(bundle.denoiser, self.dtype)
         self._codec, self._decoder = bundle.autoencoder, _cast(bundle.autoencoder, self.dtype)
         self._prediction = bundle.card.denoiser.prediction
+        self._planes: int | None = None
+
+    def of_single_planes(self) -> "Inference":
+        """The same networks, one plane a call: for what moves plane after plane, where padding would be the work."""
+        single = copy.copy(self)
+        single._planes = 1
+        return single
+
+    def _chunk(self, h: int, w: int) -> int:
+        return self._planes or chunk_planes(self.device, h, w)
 
     @torch.no_grad()
     def denoise(self, planes: Tensor, abar: float, axis: int | None = None) -> Tensor:
@@ -91,7 +107,7 @@ class Inference:
         Returns:
             [P, C, h, w], and the same within 0..1, None where the network did not learn it.
         """
-        channels, chunk = planes.shape[1], chunk_planes(self.device, *planes.shape[-2:])
+        channels, chunk = planes.shape[1], self._chunk(*planes.shape[-2:])
         time = torch.full((chunk,), self.schedule.time_of(abar), device=planes.device)
 
         def ask(known: Condition) -> Tensor:
@@ -109,8 +125,33 @@ class Inference:
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Latent planes [P, C, h, w] -> phase probabilities [P, K, H, W], float32."""
-        chunk = chunk_planes(self.device, *latents.shape[-2:])
+        chunk = self._chunk(*latents.shape[-2:])
         return in_chunks(lambda part: self._decoder.decode(part.to(self.dtype)).float(), latents, chunk, self.workers)
+
+    def decode_pullback(self, latents: Tensor, cotangents: Tensor) -> Tensor:
+        """Derivatives of sum(cotangent * decode(latents)) by the latents, for several cotangents at once.
+
+        Chunk by chunk, each decoded anew, so that nothing of a whole volume is kept for the way back.
+
+        Args:
+            latents: [P, C, h, w] float32.
+            cotangents: [T, P, K, H, W].
+
+        Returns:
+            [T, P, C, h, w] float32.
+        """
+
+        def derivatives(part: Tensor, given: Tensor) -> Tensor:
+            with torch.enable_grad():
+                leaf = part.to(self.dtype).requires_grad_(True)
+                decoded = self._decoder.decode(leaf)
+            asked = given.to(self.dtype).unbind(1)
+            found = [torch.autograd.grad(decoded, leaf, each, retain_graph=True)[0] for each in asked]
+            return torch.stack(found, dim=1).float()
+
+        chunk = self._chunk(*latents.shape[-2:])
+        out = in_chunks(derivatives, latents, chunk, self.workers, cotangents.movedim(0, 1).contiguous())
+        return out.movedim(1, 0)
 
     @torch.no_grad()
     def encode(self, probabilities: Tensor) -> Tensor:
@@ -119,7 +160,7 @@ class Inference:
         Never in reduced precision: the latents are local fractions, and what they differ by counts.
         """
         h, w = (size // self.factor for size in probabilities.shape[-2:])
-        return in_chunks(self._codec.encode, probabilities, chunk_planes(self.device, h, w), self.workers)
+        return in_chunks(self._codec.encode, probabilities, self._chunk(h, w), self.workers)
 
 
 def _cast(model: _Module, dtype: torch.dtype) -> _Module:

@@ -17,7 +17,7 @@ from tests.actors.fakes import FakeCard
 CARD = FakeCard(name="berea")
 HEAD = ["structure_id", "seed", "shape_z", "shape_y", "shape_x", "bundle", "bundle_hash", "voxel_size_um"]
 HEAD += ["code_version", "sampler", "solver", "steps", "eta", "harmonizing_passes", "harmonizing_blend"]
-HEAD += ["refine_passes", "guidance_iterations", "targets"]
+HEAD += ["refine_passes", "guidance", "guidance_iterations", "slice_numbers", "targets"]
 HEAD += ["materials", "materials_hash", "materials_constants"]
 TAIL = ["device", "status", "reason", "generate_wall_time_s", "measure_wall_time_s", "volume_sha256"]
 VOID = PhaseMaterial(conductivity=(0.0,), youngs_modulus_gpa=(0.0,))
@@ -74,7 +74,9 @@ def test_a_row_holds_who_made_it_how_and_what_was_found() -> None:
         "harmonizing_passes": 4,
         "harmonizing_blend": 0.5,
         "refine_passes": None,
+        "guidance": "volume",
         "guidance_iterations": 80,
+        "slice_numbers": None,
         "targets": [],
         "materials": None,
         "materials_hash": None,
@@ -145,7 +147,9 @@ def test_a_row_gives_its_request_back() -> None:
             steps=9,
             eta=0.0,
             refine_passes=2,
+            guidance="sds-slices",
             guidance_iterations=3,
+            slice_numbers="steps=7",
         ),
     )
     assert request_of_row(request_columns(request), "berea") == request
@@ -175,6 +179,14 @@ def test_everything_that_decides_the_voxels_has_a_column() -> None:
     named = {field.name for field in fields(Request)} - {"bundle", "shape", "settings", "metrics"}  # these have values
     assert named | {field.name for field in fields(Settings)} <= columns
     assert {"shape_z", "shape_y", "shape_x"} <= columns
+
+
+def test_a_row_from_before_there_were_several_ways_to_guide_was_made_by_the_first() -> None:
+    request = Request(structure_id="a", bundle="berea", shape=(3, 4, 5), seed=7)
+    stored = request_columns(request)
+    assert request_of_row(stored | {"guidance": None}, "berea") == request  # of a newer table with older files
+    del stored["guidance"], stored["slice_numbers"]
+    assert request_of_row(stored, "berea") == request
 
 
 def test_a_row_of_an_older_version_is_refused() -> None:

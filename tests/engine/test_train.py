@@ -137,6 +137,19 @@ def test_the_published_sampler_runs_on_the_same_bundle(bundle):
     assert made.labels.shape == (32, 32, 48)
 
 
+def test_guidance_by_slices_runs_on_the_same_bundle_and_the_same_whatever_the_batch(bundle):
+    settings = Settings(steps=2, refine_passes=0, guidance="sds-slices", slice_numbers="steps=3,rate=0.1,rounds=1")
+    asked = ["fraction[pore]=0.3±0.01", "diffusivity[pore,z]=0.05±5%"]
+    requests = [request(seed, settings=settings, targets=asked) for seed in (1, 2)]
+    together, (alone,) = generate(requests, bundle), generate(requests[1:], bundle)
+    assert np.array_equal(together[1].labels, alone.labels)
+    assert [entry["iteration"] for entry in alone.trace] == [0.0, 3.0] and alone.outcome is DesignOutcome.MISSED
+    (plain,) = generate([request(2, settings=Settings(steps=2, refine_passes=0))], bundle)
+    assert not np.array_equal(alone.labels, plain.labels)
+    with pytest.raises(InputError, match="sds-slices has losses on fraction"):
+        check_request(request(settings=settings, targets=["mean_chord[pore,z]=5±1"]), bundle.card)
+
+
 def test_design_reports_targets_on_certified_values(bundle):
     result = design(request(5, shape=(32, 32, 32), targets=["fraction[pore]=[0.05,0.95]"]), bundle)
     values = result.measurement.values

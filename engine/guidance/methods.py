@@ -1,0 +1,108 @@
+"""The ways to bring targets about, by name, each on the volumes of one batch.
+
+- `volume`: Gauss-Newton steps on the phases of the volume, planes redrawn in between (`engine.guidance.volume`).
+- `sds-slices`: as MicroLad publishes it, slice by slice (`engine.guidance.slices`).
+
+Shapes: `B` volumes, `K` phases, `D H W` voxels.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from engine.guidance.slices import guide_slices
+from engine.guidance.volume import Guided, guide
+from engine.models.bundle import Bundle
+from engine.models.inference import Inference
+from engine.sampling.multiplane import Noise
+from engine.sampling.refine import redraw_planes
+
+if TYPE_CHECKING:
+    from engine.request import Request
+
+GUIDANCE_TIMES = (160.0, 60.0)  # trained times of the prior's redraws, first and last
+
+
+def guide_batch(
+    requests: "Sequence[Request]",
+    bundle: Bundle,
+    inference: Inference,
+    probabilities: Tensor,
+    noise: Noise,
+    on_step: Callable[[int, int], None] | None = None,
+) -> list[Guided]:
+    """Guide volumes by the method that their settings name.
+
+    Args:
+        requests: B of one shape and one set of settings, each with targets.
+        probabilities: [B, K, D, H, W] sampled volumes.
+        noise: their streams.
+    """
+    if requests[0].settings.guidance == "sds-slices":
+        return _by_slices(requests, bundle, inference, probabilities, noise, on_step)
+    return _on_volume(requests, bundle, inference, probabilities, noise, on_step)
+
+
+def _on_volume(
+    requests: "Sequence[Request]",
+    bundle: Bundle,
+    inference: Inference,
+    probabilities: Tensor,
+    noise: Noise,
+    on_step: Callable[[int, int], None] | None,
+) -> list[Guided]:
+    iterations = requests[0].settings.guidance_iterations
+    step = iter(np.linspace(*GUIDANCE_TIMES, iterations) * bundle.schedule.timesteps / 1_000)
+
+    def redraw(current: Tensor, axis: int, which: Sequence[int]) -> Tensor:
+        abar = bundle.schedule.abar_at(float(next(step)))
+        return redraw_planes(current, axis, inference, inference.denoise, abar, noise.select(which))
+
+    return guide(
+        probabilities,
+        [request.targets for request in requests],
+        bundle.card.phase_names,
+        redraw,
+        iterations,
+        on_step,
+        materials=[request.materials for request in requests],
+        training=bundle.card.training_s2,
+    )
+
+
+def _by_slices(
+    requests: "Sequence[Request]",
+    bundle: Bundle,
+    inference: Inference,
+    probabilities: Tensor,
+    noise: Noise,
+    on_step: Callable[[int, int], None] | None,
+) -> list[Guided]:
+    """One volume after the other: each draws slices and noise levels of its own."""
+    single, numbers = inference.of_single_planes(), requests[0].settings.of_slices
+    steps = numbers.steps * len(requests)
+    out = []
+    for i, (request, volume) in enumerate(zip(requests, probabilities, strict=True)):
+
+        def report(done: int, _: int, before: int = i * numbers.steps) -> None:
+            if on_step is not None:
+                on_step(before + done, steps)
+
+        out.append(
+            guide_slices(
+                volume,
+                request.targets,
+                bundle.card.phase_names,
+                single,
+                single.denoise,
+                bundle.schedule,
+                noise.select([i]),
+                numbers,
+                bundle.card.training_s2,
+                report,
+                inference,
+            )
+        )
+    return out

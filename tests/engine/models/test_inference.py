@@ -1,0 +1,71 @@
+"""Networks as samplers and guidance want them, on a bundle with untrained ones."""
+
+import pytest
+import torch
+
+from engine.models.bundle import load_bundle
+from engine.models.inference import Inference, in_chunks
+from tests.bundles import write_untrained_bundle
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundle") / "untrained"
+    write_untrained_bundle(folder, ("a", "b", "c"))
+    return load_bundle(folder)
+
+
+@pytest.fixture
+def inference(bundle):
+    return Inference(bundle)
+
+
+def latents(planes):
+    return torch.randn(planes, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def cotangents(count, planes):
+    return torch.randn(count, planes, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def exact_pullback(bundle, z, given):
+    leaf = z.clone().requires_grad_(True)
+    decoded = bundle.autoencoder.decode(leaf)
+    return torch.stack([torch.autograd.grad(decoded, leaf, each, retain_graph=True)[0] for each in given])
+
+
+def test_the_pullback_is_the_derivative_of_the_decoder(bundle, inference):
+    """Of several cotangents at once, in the precision of the processor, under no_grad as guidance calls it."""
+    z, given = latents(11), cotangents(2, 11)  # more than one chunk, the last one padded
+    wanted = exact_pullback(bundle, z, given)
+    with torch.no_grad():
+        found = inference.decode_pullback(z, given)
+    assert found.shape == wanted.shape
+    for one, other in zip(found, wanted, strict=True):
+        assert float((one - other).norm() / other.norm()) < 0.03
+    inference.dtype, inference._decoder = torch.float32, bundle.autoencoder
+    assert torch.allclose(inference.decode_pullback(z, given), wanted, atol=1e-6)
+
+
+def test_a_plane_does_not_depend_on_its_batch(inference):
+    z, given = latents(11), cotangents(1, 11)
+    assert torch.equal(inference.decode_pullback(z, given)[:, 3:4], inference.decode_pullback(z[3:4], given[:, 3:4]))
+
+
+def test_single_planes_are_not_padded(inference):
+    sizes = []
+    single = inference.of_single_planes()
+    decode = single._decoder.decode
+    single._decoder.decode = lambda part: sizes.append(len(part)) or decode(part)
+    try:
+        out = single.decode(latents(2))
+        assert sizes == [1, 1] and out.shape == (2, 3, 32, 32)
+        assert torch.allclose(out, inference.decode(latents(2)), atol=0.02)
+        assert sizes == [1, 1, 8]
+    finally:
+        del single._decoder.decode
+
+
+def test_chunks_of_several_arguments_are_cut_alike():
+    first, second = torch.arange(5.0), torch.arange(5.0) * 10
+    assert torch.equal(in_chunks(lambda a, b: a + b, first, 2, 1, second), first + second)
