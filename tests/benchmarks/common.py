@@ -1,15 +1,10 @@
-"""What the benchmark scripts share: the machine in words, the truth, tables."""
+"""What the benchmark scripts share: the machine in words, tables."""
 
 import platform
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import torch
-
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
-BEREA_FILE = "berea_sandstone_200x400x400.tif"
-BEREA_JUDGED_FROM = 272  # x below 256 trains; the gap keeps neighbouring grains out of both
 
 
 def machine() -> str:
@@ -27,21 +22,6 @@ def machine() -> str:
         except ModuleNotFoundError:
             continue
     return f"{model}, {torch.get_num_threads()} threads{gpu}; Python {platform.python_version()}, {', '.join(packages)}"
-
-
-def berea(data: Path = DATA) -> np.ndarray:
-    """The Berea tomogram, uint8 (z, y, x), 0 pore, 1 solid.
-
-    Raises:
-        SystemExit: the real data are not at hand.
-    """
-    import tifffile
-
-    path = data / BEREA_FILE
-    if not path.is_file():
-        raise SystemExit(f"needs {path}; give the folder of the tomograms with --data")
-    volume: np.ndarray = tifffile.imread(path)
-    return volume
 
 
 def table(header: list[str], rows: list[list[object]]) -> str:

@@ -29,7 +29,12 @@ class Material:
         """The part that is never trained on."""
         return self._part(data, slice(self.judged_from, None))
 
-    def _part(self, data: Path, kept: slice) -> NDArray[np.uint8]:
+    def whole(self, data: Path = DATA) -> NDArray[np.uint8]:
+        """All of it.
+
+        Raises:
+            SystemExit: the file is not at hand.
+        """
         import tifffile
 
         path = data / self.file
@@ -38,10 +43,13 @@ class Material:
         whole = tifffile.imread(path)
         labels, indices = np.unique(whole, return_inverse=True)
         assert len(labels) == len(self.phases), f"{path}: labels {labels} for the phases {self.phases}"
+        return indices.reshape(whole.shape).astype(np.uint8)
+
+    def _part(self, data: Path, kept: slice) -> NDArray[np.uint8]:
+        whole = self.whole(data)
         cut = [slice(None)] * whole.ndim
         cut[self.axis] = kept
-        part: NDArray[np.uint8] = indices.reshape(whole.shape).astype(np.uint8)[tuple(cut)]
-        return part
+        return whole[tuple(cut)]
 
 
 MATERIALS = {

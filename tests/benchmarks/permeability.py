@@ -19,7 +19,8 @@ import torch
 
 from engine.properties.permeability import ARRAYS, permeability
 from tests import structures
-from tests.benchmarks.common import DATA, berea, machine, table
+from tests.benchmarks.common import machine, table
+from tests.benchmarks.materials import DATA, MATERIALS
 from tests.published import ZICK_HOMSY, sphere_drag, square_duct_flow
 
 
@@ -43,7 +44,7 @@ def main() -> None:
     print(table(["case", "voxels", "error of k, %", "order", "MINRES steps", "s", "outcome"], rows))
     if arguments.rock:
         n = arguments.rock
-        pore = np.ascontiguousarray(berea(arguments.data)[:n, :n, -n:] == 0)
+        pore = np.ascontiguousarray(MATERIALS["berea"].whole(arguments.data)[:n, :n, -n:] == 0)
         value, steps, seconds, outcome = _solve(pore, arguments.tolerance)
         print(f"Berea pore {n}^3: k = {value:.4g} voxel^2, {outcome}, {steps} steps, {seconds:.1f} s")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

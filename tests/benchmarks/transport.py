@@ -22,7 +22,8 @@ import numpy as np
 import torch
 
 from engine.properties.transport import solve, value_and_gradient
-from tests.benchmarks.common import DATA, berea, machine, table
+from tests.benchmarks.common import machine, table
+from tests.benchmarks.materials import DATA, MATERIALS
 
 BAR = 1e-3
 OURS = (3e-3, 1e-3, 3e-4, 1e-4)
@@ -50,7 +51,7 @@ def main() -> None:
         return
     volumes = {f"NMC pore {n}^3": cathode[:n, :n, :n] == 0 for n in arguments.size}
     if arguments.whole:
-        volumes = {"Berea solid 200x251x256": berea(arguments.data)[:200, :251, :256] == 1}
+        volumes = {"Berea solid 200x251x256": MATERIALS["berea"].whole(arguments.data)[:200, :251, :256] == 1}
     rows = [_compare(name, np.ascontiguousarray(mask), arguments.repeats) for name, mask in volumes.items()]
     header = ["volume", "ours, s (error)", "TauFactor, s (error)", "ratio", "gradient, cost over value"]
     print(table(header, rows))
