@@ -45,7 +45,7 @@ def main() -> None:
     import taufactor  # noqa: F401  # its import of plotting libraries is not part of a call
 
     print(machine())
-    cathode = _cathode(arguments.data)
+    cathode = MATERIALS["nmc-cathode"].whole(arguments.data)
     if arguments.batch:
         _batch(cathode, arguments.batch, arguments.device, arguments.repeats)
         return
@@ -132,16 +132,6 @@ def _seconds(work: Callable[[], object]) -> float:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - started
-
-
-def _cathode(data: Path) -> np.ndarray:
-    import tifffile
-
-    path = data / "nmc_cathode_251x301x200.tif"
-    if not path.is_file():
-        raise SystemExit(f"needs {path}; give the folder of the tomograms with --data")
-    volume: np.ndarray = tifffile.imread(path)
-    return volume
 
 
 if __name__ == "__main__":
