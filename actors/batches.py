@@ -1,7 +1,7 @@
 """Which requests share a batch, and how many of them fit into memory.
 
-A batch holds requests of one kind: same bundle, shape and settings, so that the engine runs them as one. Their targets
-and seeds may differ, and so may the trials they come from.
+A batch holds requests of one kind: same bundle, shape, border and settings, so that the engine runs them as one. Their
+targets and seeds may differ, and so may the trials they come from.
 """
 
 from collections import deque
@@ -12,12 +12,12 @@ from actors.ledger import Job
 from engine.request import Request, Settings
 
 AnyJob = TypeVar("AnyJob", bound=Job)
-Kind = tuple[str, tuple[int, int, int], Settings]
+Kind = tuple[str, tuple[int, int, int], bool, Settings]
 
 
 def kind_of(request: Request) -> Kind:
     """What requests must have in common to be generated together."""
-    return request.bundle, request.shape, request.settings
+    return request.bundle, request.shape, request.periodic, request.settings
 
 
 class BatchLimits:

@@ -107,6 +107,7 @@ class BundleEngine:
             card.phases,
             materials=request.materials,
             also=request.metrics,
+            periodic=request.periodic,
             training=card.training_s2,
         )
 

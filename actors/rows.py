@@ -81,6 +81,7 @@ def request_columns(request: Request) -> Row:
         "shape_z": request.shape[0],
         "shape_y": request.shape[1],
         "shape_x": request.shape[2],
+        "periodic": request.periodic,
         "targets": [str(target) for target in request.targets],
         **asdict(request.settings),
         "materials": None if materials is None else materials.name,
@@ -96,8 +97,8 @@ def request_of_row(row: Mapping[str, Any], bundle: str) -> Request:
         InputError: the row does not hold all of it (an older version wrote it).
     """
     names = [field.name for field in fields(Settings)]
-    # Older tables have no such columns: there was one way to guide.
-    row = {"guidance": None, "slice_numbers": None} | dict(row)
+    # Older tables have no such columns: there was one way to guide, and one to refine.
+    row = {"guidance": None, "slice_numbers": None, "refinement": None} | dict(row)
     row["guidance"] = row["guidance"] or Settings.guidance
     absent = [name for name in (*names, "seed", "targets") if name not in row]
     if absent or row["guidance_iterations"] is None:
@@ -113,6 +114,7 @@ def request_of_row(row: Mapping[str, Any], bundle: str) -> Request:
         seed=row["seed"],
         targets=tuple(parse_target(text) for text in row["targets"] or ()),
         settings=Settings(**{name: row[name] for name in names}),
+        periodic=bool(row.get("periodic")),  # null in the rows of older versions
         materials=None if constants is None else _materials(constants, row["structure_id"]),
         metrics=tuple(_on_request(row)),
     )

@@ -58,6 +58,7 @@ class StructureSet:
         targets: tuple[Target, ...],
         settings: Settings,
         formats: tuple[str, ...],
+        periodic: bool = False,
         materials: "Materials | None" = None,
     ) -> None:
         if count < 1:
@@ -69,9 +70,10 @@ class StructureSet:
         texts = [str(target) for target in targets]
         # rounded to their texts, so that those in a row give the same request again
         self._targets, self._settings = tuple(parse_target(text) for text in texts), settings
-        self._materials = materials
+        self._materials, self._periodic = materials, periodic
         made_of = "" if materials is None else f"/{materials.hash}"
-        self._key = f"{card.hash}/{shape}/{texts}/{settings}/{seed}{made_of}"
+        border = "/periodic" if periodic else ""
+        self._key = f"{card.hash}/{shape}/{texts}/{settings}/{seed}{made_of}{border}"
         self.request(0)  # a shape that cannot be is refused here
 
     def request(self, number: int) -> Request:
@@ -82,6 +84,7 @@ class StructureSet:
             seed=structure_seed("", self._seed, 0, number),
             targets=self._targets,
             settings=self._settings,
+            periodic=self._periodic,
             materials=self._materials,
         )
 

@@ -294,7 +294,7 @@ def choose_numbers(
 
     def score(numbers: SamplerNumbers) -> float:
         for entry in known:
-            if all(entry[name] == value for name, value in asdict(numbers).items()):
+            if all(entry.get(name, value) == value for name, value in asdict(numbers).items()):
                 curve.append({**entry, "score": _score(entry)})
                 return _score(entry)
         seeds = [config.seed * 1_000 + i for i in range(max(1, config.calibration_volumes // 2))]

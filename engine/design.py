@@ -12,7 +12,6 @@ other. In a notebook `engine.design("berea", [...])` does the same from names an
 Shapes: `B` structures, `C` latent channels, `K` phases, `d h w` latent space, `D H W` voxels (z, y, x).
 """
 
-import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,6 +31,12 @@ from engine.guidance.targets import Target, check_feasible
 from engine.guidance.volume import check_guided, fraction_goals
 from engine.measure import Measurement as Measurement  # named here too: `design` is where a user looks for them
 from engine.measure import measure as measure
+from engine.memory import (
+    free_bytes,
+    sampling_bytes,
+    structure_bytes,
+    structures_at_once,
+)
 from engine.models.bundle import Bundle, Card
 from engine.models.inference import Inference
 from engine.outcomes import DesignOutcome
@@ -40,13 +45,13 @@ from engine.request import Request, Settings
 from engine.sampling.choices import Harmonizing
 from engine.sampling.composition import steer_mean
 from engine.sampling.moments import MomentCorrection, StepHook
-from engine.sampling.multiplane import Noise, SamplerNumbers, mpdd, sample, spectral
-from engine.sampling.refine import decode_volume, refine
+from engine.sampling.multiplane import Noise, SamplerNumbers, mpdd, roll_each, sample, spectral
+from engine.sampling.refine import MARGIN, decode_volume, refine
 from engine.sampling.solvers import make_solver
 from engine.sampling.spectra import SpectralFilter
 
 SMALLEST_SIDE = 32  # voxels; below, the latent volume has fewer planes than the network's receptive field
-BYTES_PER_VOXEL = 40  # and phase: probabilities of three axes, their sum, logits and gradients, in float32
+ROUNDS = 5  # of encoding and decoding, as MicroLad's refinement has them
 Report = Callable[[str, int, int], None]
 """Progress: (what is going on, steps done, steps in all)."""
 
@@ -84,17 +89,19 @@ def design(request: Request, bundle: Bundle) -> DesignResult:
         bundle.card.phases,
         materials=request.materials,
         also=request.metrics,
+        periodic=request.periodic,
         training=bundle.card.training_s2,
     )
     outcome = judge(request.targets, measurement)
     return DesignResult(generated=generated, measurement=measurement, outcome=outcome)
 
 
-def check_request(request: Request, card: Card) -> None:
+def check_request(request: Request, card: Card, device: str = "cpu") -> None:
     """Refuse what cannot be generated, before anything is computed.
 
     Raises:
-        InputError: a shape that does not fit the autoencoder, or a target no structure can have.
+        InputError: a shape that does not fit the autoencoder or the memory of the device, or a target no structure can
+            have.
     """
     if card.classes:
         raise InputError(
@@ -106,18 +113,27 @@ def check_request(request: Request, card: Card) -> None:
             f"shape {'x'.join(map(str, request.shape))}: every side must be a multiple of {step}, "
             f"at least {SMALLEST_SIDE}"
         )
-    from engine.micrographs.files import available_memory_bytes
-
-    needed, here = BYTES_PER_VOXEL * len(phases) * math.prod(request.shape), available_memory_bytes()
+    needed, here = request_bytes(request, card), free_bytes(device)
     if needed > here:
         raise InputError(
-            f"shape {'x'.join(map(str, request.shape))}: needs about {needed / 1e9:.0f} GB of memory, "
-            f"{here / 1e9:.0f} GB are free; ask for a smaller volume"
+            f"shape {'x'.join(map(str, request.shape))}: needs about {needed / 1e9:.3g} GB of memory, "
+            f"{here / 1e9:.3g} GB are free; ask for a smaller volume"
         )
+    if request.periodic and any(metric.name == "permeability" for metric in request.metrics):
+        raise InputError("permeability: its solver mirrors the sides; ask for volumes that are not periodic")
     check_feasible(request.targets, phases)
     check_guided(request.targets, phases, request.materials, card.training_s2)
     if request.settings.guidance == "sds-slices":
         check_slice_targets(request.targets)
+        if request.periodic and request.targets:
+            raise InputError("guidance sds-slices: its slices end at the faces; use volume for periodic volumes")
+
+
+def request_bytes(request: Request, card: Card) -> int:
+    """Memory that one structure takes on its device, without the networks (`engine.memory`)."""
+    factor, channels = card.autoencoder.factor, card.autoencoder.latent_channels
+    finishing = structure_bytes(request.shape, len(card.phase_names), factor, channels, targets=len(request.targets))
+    return max(sampling_bytes(request.shape, factor, channels), finishing)
 
 
 def generate(
@@ -136,16 +152,20 @@ def generate(
         InputError: a request that cannot be met (`check_request`).
     """
     for request in requests:
-        check_request(request, bundle.card)
+        check_request(request, bundle.card, bundle.device)
     inference = inference or Inference(bundle)
-    groups: dict[tuple[tuple[int, int, int], Settings], list[int]] = {}
+    groups: dict[tuple[tuple[int, int, int], bool, Settings], list[int]] = {}
     for i, request in enumerate(requests):
-        groups.setdefault((request.shape, request.settings), []).append(i)
+        groups.setdefault((request.shape, request.periodic, request.settings), []).append(i)
     made: dict[int, Generated] = {}
     with one_thread():
         for members in groups.values():
-            batch = _generate_batch([requests[i] for i in members], bundle, inference, progress)
-            made.update(zip(members, batch, strict=True))
+            each = max(request_bytes(requests[i], bundle.card) for i in members)
+            together = structures_at_once(each, free_bytes(bundle.device))
+            for start in range(0, len(members), together):
+                some = members[start : start + together]
+                batch = _generate_batch([requests[i] for i in some], bundle, inference, progress)
+                made.update(zip(some, batch, strict=True))
     return [made[i] for i in range(len(requests))]
 
 
@@ -153,9 +173,9 @@ def generate(
 def _generate_batch(
     requests: Sequence[Request], bundle: Bundle, inference: Inference, progress: Report | None
 ) -> list[Generated]:
-    """Requests of one shape and one set of settings."""
+    """Requests of one shape, border and set of settings."""
     started = time.perf_counter()
-    names, settings = bundle.card.phase_names, requests[0].settings
+    names, settings, periodic = bundle.card.phase_names, requests[0].settings, requests[0].periodic
     numbers = sampler_numbers(settings, bundle)
     noise = Noise([request.seed for request in requests], bundle.device)
     goals = [fraction_goals(request.targets, names) for request in requests]
@@ -169,8 +189,9 @@ def _generate_batch(
         settings.harmonizing,
         goals,
         _reporter(progress, "sampling"),
+        periodic=periodic,
     )
-    probabilities = decode_latents(bundle, inference, latents, numbers, noise)
+    probabilities = decode_latents(bundle, inference, latents, numbers, noise, periodic=periodic)
     sampled = time.perf_counter()
 
     guided = [i for i, request in enumerate(requests) if request.targets]
@@ -216,6 +237,7 @@ def sample_latents(
     fractions: Sequence[Mapping[int, float]] = (),
     on_step: Callable[[int, int], None] | None = None,
     after_step: StepHook | None = None,
+    periodic: bool = False,
 ) -> Tensor:
     """Latent volumes [B, C, d, h, w] of one shape (in voxels), one per stream of `noise`.
 
@@ -223,6 +245,7 @@ def sample_latents(
         harmonizing: repeats of each step; none but for the sampler `harmonized`.
         fractions: goals by phase index for each volume; empty for none.
         after_step: instead of the calibrated moment correction (the calibration itself measures there).
+        periodic: no place of the torus that is sampled shall be special.
     """
     latent = (shape[0] // bundle.factor, shape[1] // bundle.factor, shape[2] // bundle.factor)
     calibration = bundle.calibration
@@ -247,19 +270,40 @@ def sample_latents(
         harmonizing=harmonizing,
         after_step=after_step or correction,
         roll=not published,
+        anywhere=periodic,
         on_step=on_step,
     )
 
 
 def decode_latents(
-    bundle: Bundle, inference: Inference, latents: Tensor, numbers: SamplerNumbers, noise: Noise
+    bundle: Bundle,
+    inference: Inference,
+    latents: Tensor,
+    numbers: SamplerNumbers,
+    noise: Noise,
+    *,
+    periodic: bool = False,
 ) -> Tensor:
     """Latent volumes [B, C, d, h, w] -> phase probabilities [B, K, D, H, W].
 
-    Interpolated decode, then refinement.
+    Interpolated decode, then refinement. A periodic volume is turned at the end, by numbers of voxels drawn for each:
+    its faces may be any of its planes, on the lattice of the latents or off it.
     """
-    probabilities = decode_volume(latents, inference, bundle.calibration.autocovariance[..., 1])
-    return refine(probabilities, inference, inference.denoise, refine_levels(bundle, numbers), noise)
+    sides = [side * bundle.factor for side in latents.shape[2:]]
+    at_once, border = inference.planes_at_once(sides), inference.border(periodic)
+    probabilities = decode_volume(
+        latents,
+        inference,
+        bundle.calibration.autocovariance[..., 1],
+        margin=max(MARGIN, border.margin),
+        at_once=at_once,
+    )
+    levels = refine_levels(bundle, numbers)
+    probabilities = refine(probabilities, inference, inference.denoise, levels, noise, border=border, at_once=at_once)
+    if periodic:
+        turns = [noise.integers(0, side) for side in sides]
+        probabilities = roll_each(probabilities, list(zip(*turns, strict=True)))
+    return probabilities
 
 
 def sampler_numbers(settings: Settings, bundle: Bundle) -> SamplerNumbers:
@@ -267,9 +311,13 @@ def sampler_numbers(settings: Settings, bundle: Bundle) -> SamplerNumbers:
     with ancestral steps at every trained time; 250 of them are what `mpdd` needs here (docs/benchmarks.md), 50 with
     harmonizing are as many network calls."""
     numbers = bundle.calibration.numbers
+    if settings.refinement is not None and settings.refinement != numbers.refinement:
+        passes = ROUNDS if settings.refinement == "rounds" else 1
+        numbers = replace(numbers, refinement=settings.refinement, refine_passes=passes)
     if settings.sampler != "spectral":
         steps = 250 if settings.sampler == "mpdd" else 50
-        numbers = replace(numbers, steps=steps, solver="ddim", eta=1.0, refine_passes=0)
+        passes = 0 if settings.refinement is None else numbers.refine_passes
+        numbers = replace(numbers, steps=steps, solver="ddim", eta=1.0, refine_passes=passes)
     return replace(
         numbers,
         solver=settings.solver or numbers.solver,
@@ -280,7 +328,9 @@ def sampler_numbers(settings: Settings, bundle: Bundle) -> SamplerNumbers:
 
 
 def refine_levels(bundle: Bundle, numbers: SamplerNumbers) -> list[float]:
-    """Alpha-bar of each refinement pass: from `refine_time` towards 0."""
+    """Alpha-bar of each refinement pass: from `refine_time` towards 0; 1 for rounds without noise."""
+    if numbers.refinement == "rounds":
+        return [1.0] * numbers.refine_passes
     times = np.linspace(numbers.refine_time, 0, numbers.refine_passes + 1)[:-1] * bundle.schedule.timesteps / 1_000
     return [bundle.schedule.abar_at(float(t)) for t in times]
 

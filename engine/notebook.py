@@ -80,6 +80,7 @@ def design(
     *,
     size: int = 64,
     shape: tuple[int, int, int] | None = None,
+    periodic: bool = False,
     count: int = 1,
     seed: int = 0,
     settings: Settings | None = None,
@@ -93,6 +94,7 @@ def design(
         targets: as on the command line, such as `fraction[pore]=0.20±0.01`; none gives volumes like the material.
         size: voxels on a side of a cube.
         shape: voxels along z, y and x, instead of `size`.
+        periodic: opposite faces join; the volumes are measured so too.
         count: how many structures.
         seed: the only source of randomness.
         settings: sampler, steps and so on; None takes the bundle's.
@@ -117,6 +119,7 @@ def design(
             seed=structure_seed("", seed, 0, number),
             targets=tuple(parse_target(text, card.phase_names) for text in targets),
             settings=settings or Settings(),
+            periodic=periodic,
             materials=materials,
         )
         for number in range(count)
@@ -125,7 +128,9 @@ def design(
     structures = []
     for start in range(0, count, BATCH):
         for generated in generate(requests[start : start + BATCH], bundle, progress):
-            measurement = measure(generated.labels, card.phases, materials=materials, training=card.training_s2)
+            measurement = measure(
+                generated.labels, card.phases, materials=materials, periodic=periodic, training=card.training_s2
+            )
             structures.append(_structure(generated, measurement, bundle))
     return structures
 

@@ -11,7 +11,7 @@ from engine.errors import InputError
 from engine.guidance.choices import Guidance, SliceNumbers, parse_slice_numbers
 from engine.guidance.targets import Target
 from engine.metrics import Metric
-from engine.sampling.choices import SOLVERS, Harmonizing, SolverName
+from engine.sampling.choices import REFINEMENTS, SOLVERS, Harmonizing, Refinement, SolverName
 
 if TYPE_CHECKING:
     from engine.properties.materials import Materials
@@ -35,8 +35,10 @@ class Settings:
     """n_h of `harmonized`: how often each step is noised again and repeated."""
     harmonizing_blend: float = Harmonizing.blend
     """gamma of `harmonized`: share of the re-noised volume in what is denoised again."""
+    refinement: Refinement | None = None
+    """`sdedit` or `rounds`: what a pass after decoding does."""
     refine_passes: int | None = None
-    """Full-depth SDEdit passes after decoding."""
+    """So many of them; 0 leaves the interpolated decode."""
     guidance: Guidance = "volume"
     """How targets are brought about: `volume` (Gauss-Newton on the volume, default) or `sds-slices` (as published,
     slice by slice)."""
@@ -50,6 +52,8 @@ class Settings:
             raise InputError(f"sampler: must be one of {', '.join(get_args(Sampler))}, not '{self.sampler}'")
         if self.solver is not None and self.solver not in SOLVERS:
             raise InputError(f"solver: must be one of {', '.join(SOLVERS)}, not '{self.solver}'")
+        if self.refinement is not None and self.refinement not in REFINEMENTS:
+            raise InputError(f"refinement: must be one of {', '.join(REFINEMENTS)}, not '{self.refinement}'")
         Harmonizing(passes=self.harmonizing_passes, blend=self.harmonizing_blend)  # raises
         if self.steps is not None and self.steps < 1:
             raise InputError(f"steps: must be at least 1, not {self.steps}")
@@ -90,6 +94,8 @@ class Request:
     """Non-negative, below 2**63: the only source of randomness."""
     targets: tuple[Target, ...] = ()
     settings: Settings = Settings()
+    periodic: bool = False
+    """Opposite faces join as neighbouring planes inside do; it is guided and measured as a periodic volume too."""
     materials: "Materials | None" = None
     """What the phases are made of; decides what is measured of the structure, not its voxels."""
     metrics: tuple[Metric, ...] = ()

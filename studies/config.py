@@ -156,6 +156,8 @@ class StudyConfig:
     """Voxels along (z, y, x). Where several, the choice is searched."""
     seed: int
     budget: Budget
+    periodic: bool = False
+    """Whether opposite faces of every structure join."""
     materials: tuple[StudyMaterials, ...] = ()
     """Where several, the choice is searched; none for metrics that need none."""
     samples: int = 1
@@ -245,6 +247,7 @@ class StudyConfig:
             "materials_hash": next(iter(hashes.values())) if len(hashes) == 1 else hashes or None,
             "shape": list(shape) if shape else None,
             "sizes": [] if shape else [z for z, _, _ in self.shapes],
+            "periodic": self.periodic or None,
             "seed": self.seed,
             "trials": self.budget.trials,
             "hours": self.budget.hours,

@@ -117,6 +117,7 @@ def _build(file: StudyFile, default_name: str, facts: Callable[[str], BundleFact
         bundles=bundles,
         materials=materials,
         shapes=shapes,
+        periodic=file.periodic,
         seed=file.seed,
         budget=budget,
         samples=file.samples,

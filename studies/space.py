@@ -228,6 +228,7 @@ def requests_of(config: StudyConfig, number: int, params: Params) -> list[Reques
             seed=structure_seed(config.name, config.seed, number, sample),
             targets=targets,
             settings=settings,
+            periodic=config.periodic,
             materials=_materials(config, params),
             metrics=on_request,
         )

@@ -113,6 +113,8 @@ class SettingsFile(_Strict):
     """With harmonized: how often each step is noised again and repeated."""
     harmonizing_blend: Number | None = None
     """With harmonized: share of the re-noised volume in what is denoised again."""
+    refinement: StrictStr | None = None
+    """What a refinement pass does: sdedit or rounds; absent: the bundle's own."""
     refine_passes: StrictInt | None = None
     """Refinement passes after decoding; absent: the bundle's own."""
     guidance: StrictStr | None = None
@@ -145,6 +147,8 @@ class StudyFile(_Strict):
     """Several sizes to choose from, instead of size: the choice is searched."""
     shape: list[StrictInt] | None = Field(default=None, min_length=3, max_length=3)
     """Voxels along z, y, x, instead of size."""
+    periodic: StrictBool = False
+    """Make volumes whose opposite faces join, and measure them so."""
     seed: StrictInt = 0
     """The only source of randomness."""
     trials: StrictInt | None = None

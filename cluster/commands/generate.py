@@ -1,6 +1,5 @@
 """`mesoforge reconstruct` and `mesoforge design`: volumes from a bundle, without and with targets."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +26,9 @@ Count = Annotated[int, typer.Option("--count", metavar="N", help="How many struc
 Size = Annotated[int | None, typer.Option("--size", metavar="V", help="Voxels on a side of a cube.", show_default="64")]
 Shape = Annotated[
     str | None, typer.Option("--shape", metavar="Z,Y,X", help="Voxels along each axis, instead of --size.")
+]
+Periodic = Annotated[
+    bool, typer.Option("--periodic", help="Opposite faces join; the volume is measured as a periodic one too.")
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="S", help="The only source of randomness.")]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the volumes and structures.parquet.")]
@@ -63,6 +65,13 @@ SliceNumbers = Annotated[
         help="With sds-slices: steps, rate, rounds and weights; default: published.",
     ),
 ]
+Refining = Annotated[
+    str | None,
+    typer.Option("--refinement", metavar="NAME", help="What a pass after decoding does: sdedit, or rounds (MicroLad)."),
+]
+RefinePasses = Annotated[
+    int | None, typer.Option("--refine-passes", metavar="N", help="Passes after decoding; default: the bundle's.")
+]
 
 
 def reconstruct(
@@ -71,6 +80,7 @@ def reconstruct(
     count: Count = 1,
     size: Size = None,
     shape: Shape = None,
+    periodic: Periodic = False,
     seed: Seed = 0,
     format: Format = "tiff",
     sampler: Sampler = "spectral",
@@ -79,6 +89,8 @@ def reconstruct(
     eta: Eta = None,
     harmonizing_passes: Passes = Settings.harmonizing_passes,
     harmonizing_blend: Blend = Settings.harmonizing_blend,
+    refinement: Refining = None,
+    refine_passes: RefinePasses = None,
 ) -> None:
     """Generate 3D volumes that look like the bundle's material, and measure them.
 
@@ -88,9 +100,19 @@ def reconstruct(
     Examples:
       mesoforge reconstruct --model berea --count 4 --size 64 --seed 1 --out volumes
       mesoforge reconstruct --model my_bundle --shape 64,96,96 --seed 1 --out slabs --format tiff,vti,stl
+      mesoforge reconstruct --model berea --size 128 --periodic --out cells
     """
-    settings = _settings(sampler, solver, steps, eta, harmonizing_passes, harmonizing_blend)
-    card, structures = _prepare(model, out, count, size, shape, seed, format, settings, [], None)
+    settings = Settings(
+        sampler=sampler,  # type: ignore[arg-type]  # checked there, as are the solver and the refinement
+        solver=solver,  # type: ignore[arg-type]
+        steps=steps,
+        eta=eta,
+        harmonizing_passes=harmonizing_passes,
+        harmonizing_blend=harmonizing_blend,
+        refinement=refinement,  # type: ignore[arg-type]
+        refine_passes=refine_passes,
+    )
+    card, structures = _prepare(model, out, count, size, shape, periodic, seed, format, settings, [], None)
     rows = _run(card, structures)
     metrics = [Metric("fraction", name) for name in card.phase_names]
     metrics += [Metric("diffusivity", name, axis) for name in card.phase_names for axis in ("z", "y", "x")]
@@ -123,6 +145,7 @@ def design(
     count: Count = 1,
     size: Size = None,
     shape: Shape = None,
+    periodic: Periodic = False,
     seed: Seed = 0,
     format: Format = "tiff",
     sampler: Sampler = "spectral",
@@ -131,6 +154,8 @@ def design(
     eta: Eta = None,
     harmonizing_passes: Passes = Settings.harmonizing_passes,
     harmonizing_blend: Blend = Settings.harmonizing_blend,
+    refinement: Refining = None,
+    refine_passes: RefinePasses = None,
     guidance: Guided = Settings.guidance,
     slice_numbers: SliceNumbers = None,
 ) -> None:
@@ -144,12 +169,19 @@ def design(
           --count 4 --seed 1 --out designed
       mesoforge design --model berea --materials rock.yaml --target 'elastic_modulus_gpa[z]=40±2%' --out stiff
     """
-    settings = replace(
-        _settings(sampler, solver, steps, eta, harmonizing_passes, harmonizing_blend),
-        guidance=guidance,  # type: ignore[arg-type]  # checked there
+    settings = Settings(
+        sampler=sampler,  # type: ignore[arg-type]  # checked there, as are the solver and the refinement
+        solver=solver,  # type: ignore[arg-type]
+        steps=steps,
+        eta=eta,
+        harmonizing_passes=harmonizing_passes,
+        harmonizing_blend=harmonizing_blend,
+        refinement=refinement,  # type: ignore[arg-type]
+        refine_passes=refine_passes,
+        guidance=guidance,  # type: ignore[arg-type]
         slice_numbers=slice_numbers,
     )
-    card, structures = _prepare(model, out, count, size, shape, seed, format, settings, target, materials)
+    card, structures = _prepare(model, out, count, size, shape, periodic, seed, format, settings, target, materials)
     rows = _run(card, structures)
     wanted = structures.request(0).targets
     print(
@@ -163,25 +195,13 @@ def design(
     print(f"{attained} of {len(rows)} attained")
 
 
-def _settings(
-    sampler: str, solver: str | None, steps: int | None, eta: float | None, passes: int, blend: float
-) -> Settings:
-    return Settings(
-        sampler=sampler,  # type: ignore[arg-type]  # checked there, as is the solver
-        solver=solver,  # type: ignore[arg-type]
-        steps=steps,
-        eta=eta,
-        harmonizing_passes=passes,
-        harmonizing_blend=blend,
-    )
-
-
 def _prepare(
     model: str,
     out: Path,
     count: int,
     size: int | None,
     shape: str | None,
+    periodic: bool,
     seed: int,
     formats: str,
     settings: Settings,
@@ -201,6 +221,7 @@ def _prepare(
         card=card,
         bundle=model,
         shape=_shape(size, shape),
+        periodic=periodic,
         seed=seed,
         count=count,
         targets=parsed,
@@ -260,6 +281,7 @@ def _run(card: "Card", structures: StructureSet) -> "list[Row]":
                         generated.labels,
                         card.phases,
                         materials=generated.request.materials,
+                        periodic=generated.request.periodic,
                         training=card.training_s2,
                     )
                     measured.append((generated, measurement, judge(generated.request.targets, measurement)))

@@ -135,7 +135,12 @@ def _compare(folder: Path, row: "Row", request: "Request", card: "Card", labels:
         say(f"the stored voxels cannot be compared: {error}")
         agreement = None
     values = measure(
-        labels, card.phases, materials=request.materials, also=request.metrics, training=card.training_s2
+        labels,
+        card.phases,
+        materials=request.materials,
+        also=request.metrics,
+        periodic=request.periodic,
+        training=card.training_s2,
     ).values
     properties = {
         str(metric): {"stored": row.get(metric.column), "made_again": measured.value}

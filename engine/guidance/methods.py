@@ -36,7 +36,7 @@ def guide_batch(
     """Guide volumes by the method that their settings name.
 
     Args:
-        requests: B of one shape and one set of settings, each with targets.
+        requests: B of one shape, border and set of settings, each with targets.
         probabilities: [B, K, D, H, W] sampled volumes.
         noise: their streams.
     """
@@ -53,12 +53,14 @@ def _on_volume(
     noise: Noise,
     on_step: Callable[[int, int], None] | None,
 ) -> list[Guided]:
-    iterations = requests[0].settings.guidance_iterations
+    iterations, periodic = requests[0].settings.guidance_iterations, requests[0].periodic
+    border, at_once = inference.border(periodic), inference.planes_at_once(requests[0].shape)
     step = iter(np.linspace(*GUIDANCE_TIMES, iterations) * bundle.schedule.timesteps / 1_000)
 
     def redraw(current: Tensor, axis: int, which: Sequence[int]) -> Tensor:
         abar = bundle.schedule.abar_at(float(next(step)))
-        return redraw_planes(current, axis, inference, inference.denoise, abar, noise.select(which))
+        fresh = noise.select(which)
+        return redraw_planes(current, axis, inference, inference.denoise, abar, fresh, border=border, at_once=at_once)
 
     return guide(
         probabilities,
@@ -69,6 +71,7 @@ def _on_volume(
         on_step,
         materials=[request.materials for request in requests],
         training=bundle.card.training_s2,
+        periodic=periodic,
     )
 
 

@@ -75,6 +75,7 @@ def steered(
     phases: Sequence[str],
     materials: "Materials | None" = None,
     training: Mapping[str, Sequence[float]] | None = None,
+    periodic: bool = False,
 ) -> Steered:
     """The steering of a metric.
 
@@ -92,7 +93,9 @@ def steered(
             f"target on {metric}: {metric.name} can be measured but not asked for; targets may be on "
             f"{', '.join(STEERED)}"
         )
-    return STEERED[metric.name](_Asked(metric=metric, phases=phases, materials=materials, training=training))
+    return STEERED[metric.name](
+        _Asked(metric=metric, phases=phases, materials=materials, training=training, periodic=periodic)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +106,7 @@ class _Asked:
     phases: Sequence[str]
     materials: "Materials | None"
     training: Mapping[str, Sequence[float]] | None
+    periodic: bool
 
     @property
     def phase(self) -> int:
@@ -152,23 +156,28 @@ class Diffusivity:
 
     logarithmic = True
 
-    def __init__(self, phase: int, axis: int) -> None:
-        self._phase, self._axis = phase, axis
+    def __init__(self, phase: int, axis: int, *, periodic: bool = False) -> None:
+        self._phase, self._axis, self._periodic = phase, axis, periodic
         self._field: Tensor | None = None
         self._leak = 0.0  # insulated value over leaking value
 
     def __call__(self, hard: Tensor, soft: Tensor, miss: Callable[[float], float]) -> Evaluation:
         mask = hard[self._phase].bool()
-        leaking = solve_with_gradient(mask.unsqueeze(0), self._axis, contrast=CONTRAST, start=self._field)
+        leaking = solve_with_gradient(
+            mask.unsqueeze(0), self._axis, contrast=CONTRAST, periodic=self._periodic, start=self._field
+        )
         self._field = leaking.field
         value = float(leaking.value)
         estimate = value * self._leak
         if self._leak < 0.5 or miss(estimate) <= NEARLY:
-            estimate = float(solve(mask.unsqueeze(0).float(), self._axis, start=self._field, tolerance=3e-4).value)
+            insulated = solve(
+                mask.unsqueeze(0).float(), self._axis, periodic=self._periodic, start=self._field, tolerance=3e-4
+            )
+            estimate = float(insulated.value)
             self._leak = estimate / value
         gradient, direction = torch.zeros_like(soft), torch.zeros_like(soft)
         gradient[self._phase] = leaking.gradient[0]
-        direction[self._phase] = _spread(leaking.gradient[0], soft[self._phase])
+        direction[self._phase] = _spread(leaking.gradient[0], soft[self._phase], self._periodic)
         return Evaluation(value=estimate, moves=(Move(gradient=gradient, direction=direction),))
 
 
@@ -177,8 +186,8 @@ class Conductivity:
 
     logarithmic = True
 
-    def __init__(self, conductivities: Tensor, axis: int) -> None:
-        self._table, self._axis = conductivities.float(), axis
+    def __init__(self, conductivities: Tensor, axis: int, *, periodic: bool = False) -> None:
+        self._table, self._axis, self._periodic = conductivities.float(), axis, periodic
         self._field: Tensor | None = None
 
     def __call__(self, hard: Tensor, soft: Tensor, miss: Callable[[float], float]) -> Evaluation:
@@ -186,14 +195,16 @@ class Conductivity:
         # A phase that insulates conducts a little, so that the gradient reaches into it.
         floor = CONTRAST * float(table.max())
         field = torch.einsum("kdhw,k->dhw", hard, table.clamp(min=floor)).unsqueeze(0)
-        found = value_and_gradient(field, self._axis, start=self._field, tolerance=1e-3)
+        found = value_and_gradient(field, self._axis, periodic=self._periodic, start=self._field, tolerance=1e-3)
         self._field = found.field
         value = float(found.value)
         if bool((table < floor).any()):
             exact = torch.einsum("kdhw,k->dhw", hard, table).unsqueeze(0)
-            value = float(solve(exact, self._axis, start=self._field, tolerance=3e-4).value)
+            insulated = solve(exact, self._axis, periodic=self._periodic, start=self._field, tolerance=3e-4)
+            value = float(insulated.value)
         gradient = found.gradient[0] * table[:, None, None, None]
-        return Evaluation(value=value, moves=(Move(gradient=gradient, direction=_follow(gradient, soft)),))
+        direction = _follow(gradient, soft, self._periodic)
+        return Evaluation(value=value, moves=(Move(gradient=gradient, direction=direction),))
 
 
 class Modulus:
@@ -201,8 +212,8 @@ class Modulus:
 
     logarithmic = True
 
-    def __init__(self, stiffness: Tensor, axis: int) -> None:
-        self._table, self._component = stiffness, 2 - axis  # x, y, z
+    def __init__(self, stiffness: Tensor, axis: int, *, periodic: bool = False) -> None:
+        self._table, self._component, self._periodic = stiffness, 2 - axis, periodic  # x, y, z
         self._fields: Tensor | None = None
 
     def __call__(self, hard: Tensor, soft: Tensor, miss: Callable[[float], float]) -> Evaluation:
@@ -212,7 +223,8 @@ class Modulus:
         strain = uniaxial_strain(cell.stiffness[0], self._component)
         gradient = cell.stiffness_gradient(torch.outer(strain, strain).unsqueeze(0))[0].to(soft)
         value = youngs_modulus(cell.stiffness[0], self._component)
-        return Evaluation(value=value, moves=(Move(gradient=gradient, direction=_follow(gradient, soft)),))
+        direction = _follow(gradient, soft, self._periodic)
+        return Evaluation(value=value, moves=(Move(gradient=gradient, direction=direction),))
 
 
 class Descriptor:
@@ -224,15 +236,15 @@ class Descriptor:
 
     logarithmic = True
 
-    def __init__(self, number: Callable[[Tensor], Tensor]) -> None:
-        self._number = number
+    def __init__(self, number: Callable[[Tensor], Tensor], *, periodic: bool = False) -> None:
+        self._number, self._periodic = number, periodic
 
     def __call__(self, hard: Tensor, soft: Tensor, miss: Callable[[float], float]) -> Evaluation:
         with torch.enable_grad():
             indicators = hard.detach().clone().requires_grad_(True)
             value = self._number(indicators)
             [gradient] = torch.autograd.grad(value, indicators)
-        calm = torch.stack([_smooth(_smooth(each)) for each in _centred(gradient, soft)])
+        calm = torch.stack([_smoothed_twice(each, self._periodic) for each in _centred(gradient, soft)])
         return Evaluation(value=float(value), moves=(Move(gradient=gradient, direction=_scaled(calm, soft)),))
 
 
@@ -241,28 +253,33 @@ class Correlation:
 
     logarithmic = False
 
-    def __init__(self, phase: int, wanted: Sequence[float]) -> None:
-        self._phase, self._wanted = phase, wanted
+    def __init__(self, phase: int, wanted: Sequence[float], *, periodic: bool = False) -> None:
+        self._phase, self._wanted, self._periodic = phase, wanted, periodic
 
     def __call__(self, hard: Tensor, soft: Tensor, miss: Callable[[float], float]) -> Evaluation:
         mask = hard[self._phase]
         lags = min(len(self._wanted), *mask.shape)
-        found = directional_s2(mask.bool(), lags).mean(dim=0).cpu().numpy()
+        found = directional_s2(mask.bool(), lags, periodic=self._periodic).mean(dim=0).cpu().numpy()
         value = float(relative_area(found, np.array(self._wanted[:lags])))
         moves = []
         for lag in (lag for lag in LAGS if lag < lags):
-            s2, slope = _pairs(mask, lag)
+            s2, slope = _pairs(mask, lag, self._periodic)
             gradient, direction = torch.zeros_like(soft), torch.zeros_like(soft)
-            gradient[self._phase], direction[self._phase] = slope, _smooth(_smooth(slope))
+            gradient[self._phase], direction[self._phase] = slope, _smoothed_twice(slope, self._periodic)
             missing = 0.0 if miss(value) == 0 else self._wanted[lag] - s2
             moves.append(Move(gradient=gradient, direction=_scaled(direction, soft), missing=missing))
         return Evaluation(value=value, moves=tuple(moves))
 
 
-def _pairs(mask: Tensor, lag: int) -> tuple[float, Tensor]:
+def _pairs(mask: Tensor, lag: int, periodic: bool = False) -> tuple[float, Tensor]:
     """S2 at one lag, mean of the axes, and its derivative by the mask [D, H, W]."""
     total, slope = 0.0, torch.zeros_like(mask)
     for axis in range(3):
+        if periodic:
+            far = mask.roll(-lag, axis)
+            total += float((mask * far).mean()) / 3
+            slope += (far + mask.roll(lag, axis)) / (3 * mask.numel())
+            continue
         count = mask.shape[axis] - lag
         near, far = mask.narrow(axis, 0, count), mask.narrow(axis, lag, count)
         total += float((near * far).mean()) / 3
@@ -271,21 +288,21 @@ def _pairs(mask: Tensor, lag: int) -> tuple[float, Tensor]:
     return total, slope
 
 
-def _spread(gradient: Tensor, p: Tensor) -> Tensor:
+def _spread(gradient: Tensor, p: Tensor, periodic: bool = False) -> Tensor:
     """A direction [D, H, W] that follows a transport gradient without its spikes: smoothed, square root taken.
 
     The gradient is concentrated in a few throats; followed as it is it would flip those voxels and reach no further.
     """
-    root = _smooth(gradient.clamp(min=0)).sqrt()
+    root = _smooth(gradient.clamp(min=0), periodic).sqrt()
     band = p * (1 - p)
     scale = ((band * root.square()).sum() / band.sum().clamp(min=1e-12)).sqrt().clamp(min=1e-12)
     return root / scale
 
 
-def _follow(gradient: Tensor, soft: Tensor) -> Tensor:
+def _follow(gradient: Tensor, soft: Tensor, periodic: bool = False) -> Tensor:
     """The same for all phases together: [K, D, H, W], either sign."""
     centred = _centred(gradient, soft)
-    calm = torch.stack([_smooth(each) for each in centred])
+    calm = torch.stack([_smooth(each, periodic) for each in centred])
     return _scaled(calm.sign() * calm.abs().sqrt(), soft)
 
 
@@ -300,8 +317,16 @@ def _scaled(direction: Tensor, soft: Tensor) -> Tensor:
     return direction / ((band * direction.square()).sum() / band.sum().clamp(min=1e-12)).sqrt().clamp(min=1e-20)
 
 
-def _smooth(field: Tensor) -> Tensor:
+def _smoothed_twice(field: Tensor, periodic: bool) -> Tensor:
+    return _smooth(_smooth(field, periodic), periodic)
+
+
+def _smooth(field: Tensor, periodic: bool = False) -> Tensor:
     """[D, H, W] over its nearest neighbours."""
+    if periodic:
+        for axis in range(3):
+            field = 0.5 * field + 0.25 * (field.roll(1, axis) + field.roll(-1, axis))
+        return field
     out = field[None, None]
     for axis in range(3):
         kernel = field.new_tensor([0.25, 0.5, 0.25]).view([1, 1] + [3 if a == axis else 1 for a in range(3)])
@@ -311,14 +336,22 @@ def _smooth(field: Tensor) -> Tensor:
 
 STEERED: dict[str, Callable[[_Asked], Steered]] = {
     "fraction": lambda asked: Fraction(asked.phase),
-    "diffusivity": lambda asked: Diffusivity(asked.phase, asked.axis),
-    "surface_area": lambda asked: Descriptor(lambda soft: soft_surface_area(soft[asked.phase])),
-    "mean_chord": lambda asked: Descriptor(lambda soft: soft_mean_chord(soft[asked.phase])[asked.axis]),
-    "tpb_density": lambda asked: Descriptor(lambda soft: soft_tpb_density(soft.unsqueeze(0))[0]),
-    "s2_discrepancy": lambda asked: Correlation(asked.phase, asked.needed_curve()),
-    "conductivity": lambda asked: Conductivity(
-        asked.needed_materials().conductivities(asked.phases)[:, asked.axis], asked.axis
+    "diffusivity": lambda asked: Diffusivity(asked.phase, asked.axis, periodic=asked.periodic),
+    "surface_area": lambda asked: Descriptor(
+        lambda soft: soft_surface_area(soft[asked.phase], periodic=asked.periodic), periodic=asked.periodic
     ),
-    "elastic_modulus_gpa": lambda asked: Modulus(asked.needed_materials().stiffnesses(asked.phases), asked.axis),
+    "mean_chord": lambda asked: Descriptor(
+        lambda soft: soft_mean_chord(soft[asked.phase], periodic=asked.periodic)[asked.axis], periodic=asked.periodic
+    ),
+    "tpb_density": lambda asked: Descriptor(
+        lambda soft: soft_tpb_density(soft.unsqueeze(0), periodic=asked.periodic)[0], periodic=asked.periodic
+    ),
+    "s2_discrepancy": lambda asked: Correlation(asked.phase, asked.needed_curve(), periodic=asked.periodic),
+    "conductivity": lambda asked: Conductivity(
+        asked.needed_materials().conductivities(asked.phases)[:, asked.axis], asked.axis, periodic=asked.periodic
+    ),
+    "elastic_modulus_gpa": lambda asked: Modulus(
+        asked.needed_materials().stiffnesses(asked.phases), asked.axis, periodic=asked.periodic
+    ),
 }
 """Metrics that can be asked for."""

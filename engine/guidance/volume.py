@@ -81,6 +81,7 @@ def guide(
     on_step: Callable[[int, int], None] | None = None,
     materials: "Sequence[Materials | None]" = (),
     training: Mapping[str, Sequence[float]] | None = None,
+    periodic: bool = False,
 ) -> list[Guided]:
     """Guide volumes to their targets.
 
@@ -92,10 +93,15 @@ def guide(
         max_iterations: redraws at most; a volume that has not met its targets then is MISSED, its best state kept.
         materials: of each volume's phases, for the targets that need them.
         training: S2 of the training data by phase, for targets on it.
+        periodic: opposite faces join, for the targets too.
     """
     made_of = materials or [None] * len(targets)
     members = [
-        _Member(_logits(p), tuple(wanted), tuple(steered(each.metric, phases, material, training) for each in wanted))
+        _Member(
+            _logits(p),
+            tuple(wanted),
+            tuple(steered(each.metric, phases, material, training, periodic) for each in wanted),
+        )
         for p, wanted, material in zip(probabilities, targets, made_of, strict=True)
     ]
     least = min(LEAST_ROUNDS, max_iterations)

@@ -7,7 +7,8 @@ Shapes: `P` planes, `C` latent channels, `K` phases, `H W` pixels, `h w` latent 
 """
 
 import copy
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import TypeVar
@@ -15,18 +16,23 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from engine.memory import free_bytes, planes_at_once
 from engine.models.bundle import Bundle
 from engine.models.condition import NOTHING, Condition
 from engine.models.losses import clean_of
 from engine.models.training import autocast
 from engine.parallel import single_threads
+from engine.sampling.refine import OPEN, Border
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
 CPU_PLANES = 8
 """Planes of one network call on a CPU: their activations stay in its caches."""
 GPU_PIXELS = 1024 * 16 * 16
-"""Latent pixels of one network call on a GPU."""
+"""Latent pixels of one network call on a GPU; a few GB, whatever the volume. Neither number follows the free memory,
+for the last bits of a convolution depend on it. How many calls' planes are held at once does."""
+JOINED = 4
+"""Latent pixels of the other side around the planes of a periodic volume: what a network sees of its border, nearly."""
 
 
 def chunk_planes(device: str, h: int, w: int) -> int:
@@ -65,11 +71,13 @@ class Inference:
     def __init__(self, bundle: Bundle) -> None:
         self.workers = torch.get_num_threads()
         self.device, self.schedule, self.factor = bundle.device, bundle.schedule, bundle.factor
+        self.channels = bundle.card.autoencoder.latent_channels
         reduced = not isinstance(autocast(bundle.device), torch.autocast)
         self.dtype = torch.float32 if reduced else torch.bfloat16
         self._denoiser = _cast(bundle.denoiser, self.dtype)
         self._codec, self._decoder = bundle.autoencoder, _cast(bundle.autoencoder, self.dtype)
         self._prediction = bundle.card.denoiser.prediction
+        self._phases, self._step = len(bundle.card.phases), 1 << bundle.card.denoiser.halvings
         self._planes: int | None = None
 
     def of_single_planes(self) -> "Inference":
@@ -77,6 +85,15 @@ class Inference:
         single = copy.copy(self)
         single._planes = 1
         return single
+
+    def border(self, periodic: bool) -> Border:
+        """How planes at full resolution are redrawn: sides that join get a margin that the network can halve."""
+        return Border(margin=math.ceil(JOINED / self._step) * self._step, offset=True) if periodic else OPEN
+
+    def planes_at_once(self, shape: Sequence[int]) -> int:
+        """How many planes of a volume of this shape, in voxels, to work on at once; it changes no result."""
+        depth, height, width = shape
+        return planes_at_once((depth, height, width), self._phases, free_bytes(self.device))
 
     def _chunk(self, h: int, w: int) -> int:
         return self._planes or chunk_planes(self.device, h, w)

@@ -8,6 +8,11 @@ from engine.errors import InputError
 SolverName = Literal["ddim", "ddpm", "dpm++"]
 SOLVERS: tuple[SolverName, ...] = get_args(SolverName)
 
+Refinement = Literal["sdedit", "rounds"]
+"""What each pass after the interpolated decode does to the planes of all three axes: SDEdit at full depth, or encoding
+and decoding alone (MicroLad). No pass leaves the decode as it is."""
+REFINEMENTS: tuple[Refinement, ...] = get_args(Refinement)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Harmonizing:

@@ -20,7 +20,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from engine.sampling.choices import Harmonizing, SolverName
+from engine.sampling.choices import Harmonizing, Refinement, SolverName
 from engine.sampling.moments import StepHook
 from engine.sampling.planes import to_planes, to_volume
 from engine.sampling.solvers import Solver
@@ -48,8 +48,9 @@ class SamplerNumbers:
     steps: int = 16
     solver: SolverName = "dpm++"
     eta: float = 0.5
+    refinement: Refinement = "sdedit"
     refine_passes: int = 1
-    """SDEdit passes after decoding: they take away the rhythm of the latents' lattice."""
+    """After decoding: they take away the rhythm of the latents' lattice."""
     refine_time: float = 100.0
     """Trained time (of 1,000) of the first pass; later passes start lower. Higher, pores grow together."""
 
@@ -147,6 +148,7 @@ def sample(
     harmonizing: Harmonizing | None = None,
     after_step: StepHook | None = None,
     roll: bool = False,
+    anywhere: bool = False,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Algorithm of MicroLad's L-MPDD with any fusion: one solver step through the planes of one axis, then the next.
@@ -161,13 +163,19 @@ def sample(
         after_step: moment correction; none as published.
         roll: the volume is a torus, and another cut of it is what the planes show at each step. A network trained on
             crops knows their borders; on a volume that stands still they leave their mark on its faces.
+        anywhere: the cut of each step is drawn for each volume, so that no place of the torus is special.
 
     Returns:
         clean latent volumes [B, C, D, H, W].
     """
     x, steps = noise(shape), len(levels) - 1
     for step, (abar, abar_next) in enumerate(pairwise(levels)):
-        estimate, last = rolled(denoise, step) if roll else denoise, step + 1 == steps
+        estimate, last = denoise, step + 1 == steps
+        if anywhere:
+            drawn = [noise.integers(0, side) for side in shape[1:]]
+            estimate = rolled(denoise, list(zip(*drawn, strict=True)))
+        elif roll:
+            estimate = rolled(denoise, [[step * latent_pixels for latent_pixels in ROLL]] * len(x))
         repeats = harmonizing.passes if harmonizing is not None and not last else 0
         came = x
         for attempt in range(1 + repeats):
@@ -185,11 +193,16 @@ def sample(
     return x
 
 
-def rolled(denoise: VolumeDenoiser, step: int) -> VolumeDenoiser:
-    """The denoiser of a torus that is cut elsewhere at each step."""
-    shift = [step * latent_pixels for latent_pixels in ROLL]
+def rolled(denoise: VolumeDenoiser, shifts: Sequence[Sequence[int]]) -> VolumeDenoiser:
+    """The denoiser of a torus that is cut elsewhere: `shifts` along z, y, x for each of the B volumes."""
 
     def wrapped(volume: Tensor, axis: int, abar: float) -> Tensor:
-        return denoise(volume.roll(shift, (2, 3, 4)), axis, abar).roll([-s for s in shift], (2, 3, 4))
+        back = [[-pixels for pixels in shift] for shift in shifts]
+        return roll_each(denoise(roll_each(volume, shifts), axis, abar), back)
 
     return wrapped
+
+
+def roll_each(volumes: Tensor, shifts: Sequence[Sequence[int]]) -> Tensor:
+    """Volumes [B, C, D, H, W], each rolled along z, y, x by numbers of its own."""
+    return torch.stack([one.roll(list(shift), (1, 2, 3)) for one, shift in zip(volumes, shifts, strict=True)])

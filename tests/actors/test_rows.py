@@ -15,9 +15,9 @@ from engine.request import Request, Settings
 from tests.actors.fakes import FakeCard
 
 CARD = FakeCard(name="berea")
-HEAD = ["structure_id", "seed", "shape_z", "shape_y", "shape_x", "bundle", "bundle_hash", "voxel_size_um"]
+HEAD = ["structure_id", "seed", "shape_z", "shape_y", "shape_x", "periodic", "bundle", "bundle_hash", "voxel_size_um"]
 HEAD += ["code_version", "sampler", "solver", "steps", "eta", "harmonizing_passes", "harmonizing_blend"]
-HEAD += ["refine_passes", "guidance", "guidance_iterations", "slice_numbers", "targets"]
+HEAD += ["refinement", "refine_passes", "guidance", "guidance_iterations", "slice_numbers", "targets"]
 HEAD += ["materials", "materials_hash", "materials_constants"]
 TAIL = ["device", "status", "reason", "generate_wall_time_s", "measure_wall_time_s", "volume_sha256"]
 VOID = PhaseMaterial(conductivity=(0.0,), youngs_modulus_gpa=(0.0,))
@@ -63,6 +63,7 @@ def test_a_row_holds_who_made_it_how_and_what_was_found() -> None:
         "shape_z": 3,
         "shape_y": 4,
         "shape_x": 5,
+        "periodic": False,
         "bundle": "berea",
         "bundle_hash": "c0ffee",
         "voxel_size_um": 2.25,
@@ -73,6 +74,7 @@ def test_a_row_holds_who_made_it_how_and_what_was_found() -> None:
         "eta": None,
         "harmonizing_passes": 4,
         "harmonizing_blend": 0.5,
+        "refinement": None,
         "refine_passes": None,
         "guidance": "volume",
         "guidance_iterations": 80,
@@ -98,7 +100,9 @@ def test_a_row_holds_who_made_it_how_and_what_was_found() -> None:
     }
     assert row() == expected
     assert set(list(row())[: len(HEAD) + len(TAIL)]) == {*HEAD, *TAIL}
-    assert all(type(value) in (str, int, float, list, type(None)) for value in row().values())  # no enum, no numpy
+    assert all(
+        type(value) in (str, int, float, bool, list, type(None)) for value in row().values()
+    )  # no enum, no numpy
 
 
 def test_a_row_that_holds_its_targets_needs_no_reason() -> None:
@@ -146,11 +150,13 @@ def test_a_row_gives_its_request_back() -> None:
             harmonizing_blend=0.25,
             steps=9,
             eta=0.0,
+            refinement="rounds",
             refine_passes=2,
             guidance="sds-slices",
             guidance_iterations=3,
             slice_numbers="steps=7",
         ),
+        periodic=True,
     )
     assert request_of_row(request_columns(request), "berea") == request
 
@@ -194,5 +200,8 @@ def test_a_row_of_an_older_version_is_refused() -> None:
     del old["eta"]
     with pytest.raises(InputError, match="its row does not say how it was made"):
         request_of_row(old, "berea")
+    later = row()
+    del later["refinement"], later["periodic"]
+    assert not request_of_row(later, "berea").periodic and request_of_row(later, "berea").settings.refinement is None
     with pytest.raises(InputError, match="guidance_iterations missing"):
         request_of_row(row() | {"guidance_iterations": None}, "berea")

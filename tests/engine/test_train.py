@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.design import check_request, design, generate, judge, measure
+from engine.design import check_request, design, generate, judge, measure, request_bytes
 from engine.errors import InputError
 from engine.guidance.targets import parse_target
 from engine.metrics import Metric
@@ -33,7 +33,7 @@ def bundle(folder):
     return load_bundle(folder)
 
 
-def request(seed=1, shape=(32, 32, 48), targets=(), settings=FAST):
+def request(seed=1, shape=(32, 32, 48), targets=(), settings=FAST, periodic=False):
     return Request(
         structure_id=f"s{seed}",
         bundle="toy",
@@ -41,6 +41,7 @@ def request(seed=1, shape=(32, 32, 48), targets=(), settings=FAST):
         seed=seed,
         targets=tuple(parse_target(text) for text in targets),
         settings=settings,
+        periodic=periodic,
     )
 
 
@@ -129,6 +130,39 @@ def test_the_same_request_gives_the_same_voxels_whatever_the_batch(bundle):
         (alone,) = generate([requests[i]], bundle)
         assert np.array_equal(alone.labels, together[i].labels)
     assert not np.array_equal(together[0].labels, together[1].labels)
+
+
+def test_a_periodic_volume_is_guided_and_measured_as_one_and_does_not_depend_on_its_batch(bundle):
+    wanted = [request(1, periodic=True), request(2, periodic=True, targets=["fraction[pore]=0.5±0.1"]), request(1)]
+    together = generate(wanted, bundle)
+    for i in range(2):
+        (alone,) = generate([wanted[i]], bundle)
+        assert np.array_equal(alone.labels, together[i].labels)
+    assert not np.array_equal(together[0].labels, together[2].labels)
+    cell = design(request(3, shape=(32, 32, 32), periodic=True), bundle)
+    found = measure(cell.generated.labels, bundle.card.phases, periodic=True, certify=False)
+    surface = Metric("surface_area", "pore")
+    assert cell.measurement.values[surface] == found.values[surface]
+
+
+def test_memory_that_is_short_makes_batches_smaller_and_no_other_voxels(bundle, monkeypatch):
+    wanted = [request(1), request(2), request(3)]
+    plenty = generate(wanted, bundle)
+    steps = []
+    monkeypatch.setattr("engine.design.free_bytes", lambda device: 3 * request_bytes(wanted[0], bundle.card))
+    short = generate(wanted, bundle, lambda *step: steps.append(step))
+    assert steps.count(("sampling", 2, 2)) == 2  # two together, then one
+    for some, other in zip(plenty, short, strict=True):
+        assert np.array_equal(some.labels, other.labels)
+
+
+@pytest.mark.parametrize("refinement", ["sdedit", "rounds"])
+def test_refinements_can_be_chosen(bundle, refinement):
+    (none,) = generate([request(settings=Settings(steps=2, refine_passes=0))], bundle)
+    (some,) = generate([request(settings=Settings(steps=2, refinement=refinement, refine_passes=2))], bundle)
+    assert not np.array_equal(none.labels, some.labels)
+    with pytest.raises(InputError, match="sdedit, rounds"):
+        Settings(refinement="smooth")
 
 
 def test_the_published_sampler_runs_on_the_same_bundle(bundle):

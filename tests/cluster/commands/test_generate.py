@@ -51,6 +51,18 @@ def test_reconstruct_writes_volumes_and_rows_that_agree(call: Call, untrained: P
         assert row["structure_id"] in called.stdout
 
 
+def test_periodic_volumes_are_others_and_their_rows_say_so(call: Call, untrained: Path) -> None:
+    command = ("reconstruct", "--model", untrained, "--size", 32, "--seed", 5)
+    assert call(*command, "--periodic", "--out", "cells").status == 0
+    assert call(*command, "--out", "blocks").status == 0
+    [cell], [block] = (read_structures(Path(name)).to_pylist() for name in ("cells", "blocks"))
+    assert cell["periodic"] is True and block["periodic"] is False
+    assert cell["structure_id"] != block["structure_id"] and cell["volume_sha256"] != block["volume_sha256"]
+    refused = call(*command, "--periodic", "--out", "blocks")
+    assert refused.status == 2 and "other options" in refused.stderr
+    assert call("regenerate", "cells", cell["structure_id"], "--model", untrained).status == 0
+
+
 def test_the_same_command_makes_only_what_is_missing(call: Call, untrained: Path) -> None:
     command = ("reconstruct", "--model", untrained, "--size", 32, "--out", "out")
     call(*command, "--count", 2)

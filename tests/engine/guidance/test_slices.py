@@ -26,7 +26,7 @@ SCHEDULE = LinearSchedule()
 class Logits:
     """Latents are the logit of the first phase, pixel by pixel: encoding and decoding lose nothing."""
 
-    factor = 1
+    factor, channels = 1, 1
 
     def encode(self, probabilities):
         p = probabilities[:, :1].clamp(1e-4, 1 - 1e-4)

@@ -8,7 +8,7 @@ from engine.descriptors.discrepancy import relative_area
 from engine.descriptors.triple_phase import soft_tpb_density
 from engine.descriptors.two_point import directional_s2
 from engine.errors import InputError
-from engine.guidance.steering import Modulus, _pairs
+from engine.guidance.steering import Modulus, _pairs, steered
 from engine.guidance.targets import parse_target
 from engine.guidance.volume import check_guided, fraction_goals, guide
 from engine.measure import measure
@@ -246,3 +246,35 @@ def test_the_gradient_of_a_modulus_is_that_of_finite_differences():
             moved[(k, *voxel)] += step
             ends.append(modulus(moved))
         assert float(gradient[(k, *voxel)]) == pytest.approx((ends[0] - ends[1]) / 2e-4, rel=1e-3)
+
+
+@pytest.mark.parametrize("text", ["surface_area[pore]", "mean_chord[pore,y]", "diffusivity[pore,z]"])
+def test_where_faces_join_a_target_does_not_know_where_the_volume_is_cut(text):
+    """Along the axes that it may be turned along: a diffusivity has its end faces."""
+    soft, metric = soft_volume(4, cut=0.2), parse_metric(text, PHASES)
+    turn = (0, 5, 11)
+    turned = soft.roll(turn, (1, 2, 3))
+    for periodic in (True, False):
+        here, there = (
+            steered(metric, PHASES, periodic=periodic)(_hard(p), p, lambda value: 9.0) for p in (soft, turned)
+        )
+        same = here.value == pytest.approx(there.value, rel=1e-4)
+        assert same is periodic
+        if periodic:
+            moved = here.moves[0].direction.roll(turn, (1, 2, 3))
+            assert torch.allclose(moved, there.moves[0].direction, atol=0.02 * float(moved.abs().max()))
+
+
+def test_pairs_of_a_periodic_volume_and_their_slope():
+    mask = (soft_volume(5)[0] > 0.5).float()
+    for lag in (1, 7, 20):
+        value, slope = _pairs(mask, lag, periodic=True)
+        s2 = directional_s2(mask.bool(), 21, periodic=True).mean(dim=0)
+        assert value == pytest.approx(float(s2[lag]), abs=1e-6)
+        nudged = mask.clone()
+        nudged[0, 31, 3] += 1e-2
+        assert _pairs(nudged, lag, periodic=True)[0] - value == pytest.approx(1e-2 * float(slope[0, 31, 3]), rel=0.05)
+
+
+def _hard(soft):
+    return torch.zeros_like(soft).scatter_(0, soft.argmax(dim=0, keepdim=True), 1.0)

@@ -100,6 +100,35 @@ def test_rolling_a_torus_changes_nothing_for_a_denoiser_without_borders():
     assert torch.allclose(rolled, still, atol=1e-4)
 
 
+def edge_denoiser(planes, abar, axis):
+    """Exact but for the rim of a plane, where it knows nothing: what a network does at a border."""
+    clean = exact_plane_denoiser()(planes, abar, axis)
+    clean[..., 0, :] = 0
+    clean[..., :, 0] = 0
+    return clean
+
+
+def test_cut_anywhere_no_place_of_a_torus_is_special():
+    """A denoiser that spoils the border of its plane: on a volume that stands still its faces are flat; drawn cuts
+    spread that evenly. Power by plane, mean of the axes and of 64 volumes."""
+
+    def power(**cut):
+        noise = Noise(range(64))
+        x = sample(mpdd(edge_denoiser), (1, N, N, N), SCHEDULE.trajectory(12), Ddim(0.5), noise, **cut).square()
+        found = x.mean(dim=(0, 1, 3, 4)) + x.mean(dim=(0, 1, 2, 4)) + x.mean(dim=(0, 1, 2, 3))
+        return found / found.mean()
+
+    still, drawn = power(), power(anywhere=True)
+    assert float(still[0]) < 0.6
+    assert torch.allclose(drawn, torch.ones(N), atol=0.15) and abs(float(drawn[0]) - 1) < 0.1
+
+
+def test_a_cut_drawn_for_a_volume_does_not_depend_on_its_company():
+    fused, levels = mpdd(edge_denoiser), SCHEDULE.trajectory(5)
+    both = sample(fused, (1, N, N, N), levels, Ddim(0.5), Noise([1, 2]), anywhere=True)
+    assert torch.equal(both[1], sample(fused, (1, N, N, N), levels, Ddim(0.5), Noise([2]), anywhere=True)[0])
+
+
 def test_mirrored_noise_has_mean_zero_whatever_the_solver_draws():
     """A linear sampler keeps the mean of its noise: mirrored, it is zero, where independent draws would not be."""
     fused, levels = mpdd(exact_plane_denoiser()), SCHEDULE.trajectory(6)
