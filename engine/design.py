@@ -42,10 +42,20 @@ from engine.models.inference import Inference
 from engine.outcomes import DesignOutcome
 from engine.parallel import one_thread
 from engine.request import Request, Settings
+from engine.routes import check_route, inside_of, to_guide, told, walks_of
 from engine.sampling.choices import Harmonizing
 from engine.sampling.composition import steer_mean
 from engine.sampling.moments import MomentCorrection, StepHook
-from engine.sampling.multiplane import Noise, SamplerNumbers, mpdd, roll_each, sample, spectral
+from engine.sampling.multiplane import (
+    CleanHook,
+    Noise,
+    PlaneDenoiser,
+    SamplerNumbers,
+    mpdd,
+    roll_each,
+    sample,
+    spectral,
+)
 from engine.sampling.refine import MARGIN, decode_volume, refine
 from engine.sampling.solvers import make_solver
 from engine.sampling.spectra import SpectralFilter
@@ -123,6 +133,7 @@ def check_request(request: Request, card: Card, device: str = "cpu") -> None:
         raise InputError("permeability: its solver mirrors the sides; ask for volumes that are not periodic")
     check_feasible(request.targets, phases)
     check_guided(request.targets, phases, request.materials, card.training_s2)
+    check_route(request, card)
     if request.settings.guidance == "sds-slices":
         check_slice_targets(request.targets)
         if request.periodic and request.targets:
@@ -179,6 +190,8 @@ def _generate_batch(
     numbers = sampler_numbers(settings, bundle)
     noise = Noise([request.seed for request in requests], bundle.device)
     goals = [fraction_goals(request.targets, names) for request in requests]
+    descriptors, walks = told(requests, bundle.card), walks_of(requests, bundle.card)
+    speaks = descriptors is not None or settings.guidance_weight != 1
     latents = sample_latents(
         bundle,
         inference,
@@ -190,13 +203,18 @@ def _generate_batch(
         goals,
         _reporter(progress, "sampling"),
         periodic=periodic,
+        denoise=inference.told(descriptors, settings.guidance_weight) if speaks else None,
+        correct=inside_of(requests, walks, bundle, inference),
     )
     probabilities = decode_latents(bundle, inference, latents, numbers, noise, periodic=periodic)
     sampled = time.perf_counter()
 
-    guided = [i for i, request in enumerate(requests) if request.targets]
     outcomes = [DesignOutcome.UNGUIDED] * len(requests)
     traces: list[tuple[dict[str, float], ...]] = [()] * len(requests)
+    for i, walk in walks.items():
+        held = walk.attained(probabilities[i])
+        outcomes[i], traces[i] = DesignOutcome.ATTAINED if held else DesignOutcome.MISSED, walk.trace
+    guided = to_guide(requests, outcomes)
     indices = [p.argmax(dim=0) for p in probabilities]
     if guided:
         results = guide_batch(
@@ -238,6 +256,8 @@ def sample_latents(
     on_step: Callable[[int, int], None] | None = None,
     after_step: StepHook | None = None,
     periodic: bool = False,
+    denoise: PlaneDenoiser | None = None,
+    correct: CleanHook | None = None,
 ) -> Tensor:
     """Latent volumes [B, C, d, h, w] of one shape (in voxels), one per stream of `noise`.
 
@@ -246,16 +266,19 @@ def sample_latents(
         fractions: goals by phase index for each volume; empty for none.
         after_step: instead of the calibrated moment correction (the calibration itself measures there).
         periodic: no place of the torus that is sampled shall be special.
+        denoise: instead of the network that is told nothing.
+        correct: moves each clean estimate.
     """
+    denoise = denoise or inference.denoise
     latent = (shape[0] // bundle.factor, shape[1] // bundle.factor, shape[2] // bundle.factor)
     calibration = bundle.calibration
     correction: StepHook | None = None
     published = sampler != "spectral"  # only the decoder is ours
     if published:
-        fused = mpdd(inference.denoise)
+        fused = mpdd(denoise)
     else:
         spectral_filter = SpectralFilter(calibration.autocovariance, latent)
-        fused = spectral(inference.denoise, spectral_filter)
+        fused = spectral(denoise, spectral_filter)
         correction = MomentCorrection(calibration.shift, calibration.log_gain, latent, numbers.steps)
     if any(fractions):
         fused = steer_mean(fused, bundle.composition, fractions)
@@ -271,6 +294,7 @@ def sample_latents(
         after_step=after_step or correction,
         roll=not published,
         anywhere=periodic,
+        correct=correct,
         on_step=on_step,
     )
 

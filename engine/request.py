@@ -11,7 +11,15 @@ from engine.errors import InputError
 from engine.guidance.choices import Guidance, SliceNumbers, parse_slice_numbers
 from engine.guidance.targets import Target
 from engine.metrics import Metric
-from engine.sampling.choices import REFINEMENTS, SOLVERS, Harmonizing, Refinement, SolverName
+from engine.sampling.choices import (
+    REFINEMENTS,
+    ROUTES,
+    SOLVERS,
+    Harmonizing,
+    Refinement,
+    Route,
+    SolverName,
+)
 
 if TYPE_CHECKING:
     from engine.properties.materials import Materials
@@ -42,6 +50,10 @@ class Settings:
     guidance: Guidance = "volume"
     """How targets are brought about: `volume` (Gauss-Newton on the volume, default) or `sds-slices` (as published,
     slice by slice)."""
+    route: Route = "guided"
+    """How targets are reached: `guided`, `conditioned`, `sampler`, `conditioned+guided` or `auto` (`engine.routes`)."""
+    guidance_weight: float = 1.0
+    """omega of classifier-free guidance: weighs all that the network is told, planes included, against nothing."""
     guidance_iterations: int = 80
     """At most so many guidance iterations for a structure with targets; `sds-slices` counts its own steps."""
     slice_numbers: str | None = None
@@ -64,6 +76,10 @@ class Settings:
         if self.guidance not in get_args(Guidance):
             raise InputError(f"guidance: must be one of {', '.join(get_args(Guidance))}, not '{self.guidance}'")
         parse_slice_numbers(self.slice_numbers or "")  # raises
+        if self.route not in ROUTES:
+            raise InputError(f"route: must be one of {', '.join(ROUTES)}, not '{self.route}'")
+        if not 0 <= self.guidance_weight <= 100:
+            raise InputError(f"guidance_weight: must lie within [0, 100], not {self.guidance_weight:g}")
         if self.guidance_iterations < 1:
             raise InputError(f"guidance_iterations: must be at least 1, not {self.guidance_iterations}")
 

@@ -53,6 +53,8 @@ _COLUMNS: tuple[tuple[str, pa.DataType, str, str], ...] = (
     ("refinement", pa.string(), "", "what a refinement pass does: sdedit or rounds; null stands for the bundle's own"),
     ("refine_passes", pa.int32(), "", "refinement passes after decoding; null stands for the bundle's own"),
     ("guidance", pa.string(), "", "how targets were brought about; null stands for volume"),
+    ("route", pa.string(), "", "how targets were reached; null stands for guided"),
+    ("guidance_weight", pa.float64(), "", "omega, what the network was told against nothing; null stands for 1"),
     ("guidance_iterations", pa.int32(), "", "most guidance iterations of a structure with targets"),
     ("slice_numbers", pa.string(), "", "numbers of the guidance sds-slices; null stands for the published ones"),
     ("targets", _TEXTS, "", "what it was asked to have"),

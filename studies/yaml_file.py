@@ -119,6 +119,10 @@ class SettingsFile(_Strict):
     """Refinement passes after decoding; absent: the bundle's own."""
     guidance: StrictStr | None = None
     """How targets are brought about: volume, or sds-slices (as published)."""
+    route: StrictStr | None = None
+    """How targets are reached: guided, conditioned, sampler, conditioned+guided or auto."""
+    guidance_weight: Number | None = None
+    """Omega: weighs what the network is told against nothing; 1 is that alone."""
     guidance_iterations: StrictInt | None = None
     """At most so many guidance iterations for a structure with targets."""
     slice_numbers: StrictStr | None = None

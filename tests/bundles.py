@@ -8,6 +8,7 @@ import torch
 
 from engine.models.autoencoder import Autoencoder, AutoencoderConfig
 from engine.models.bundle import Card, Phase, save_bundle
+from engine.models.crop_descriptors import DescriptorScale
 from engine.models.denoiser import Denoiser, DenoiserConfig
 from engine.models.training_curves import KEY
 from engine.sampling.composition import Composition
@@ -15,12 +16,23 @@ from engine.sampling.moments import BINS
 from engine.sampling.multiplane import Calibration, SamplerNumbers
 
 
-def write_untrained_bundle(folder: Path, phases: Sequence[str] = ("pore", "solid")) -> Card:
-    """Write a bundle of these phases (labels 0, 1, ..., equal fractions) that samples 32³ in about a second."""
+def write_untrained_bundle(
+    folder: Path, phases: Sequence[str] = ("pore", "solid"), descriptors: Sequence[DescriptorScale] = ()
+) -> Card:
+    """Write a bundle of these phases (labels 0, 1, ..., equal fractions) that samples 32³ in about a second.
+
+    A network that can be told descriptors answers to them, as it happens.
+    """
     torch.manual_seed(0)
     autoencoder = Autoencoder(AutoencoderConfig(phases=len(phases), width=16, fine_width=8))
     share, channels = 1 / len(phases), autoencoder.config.latent_channels
-    denoiser = Denoiser(DenoiserConfig(channels=channels, width=16, multipliers=(1, 1)))
+    config = DenoiserConfig(channels=channels, width=16, multipliers=(1, 1), descriptors=len(descriptors))
+    denoiser = Denoiser(config)
+    if descriptors:  # a fresh network ends its blocks with zeros, and would not hear
+        for parameter in denoiser.parameters():
+            torch.nn.init.normal_(parameter, std=0.05)
+        for parameter in denoiser.condition.parameters():
+            torch.nn.init.normal_(parameter)
     numbers = SamplerNumbers(steps=4, refine_passes=1)
     calibration = Calibration(
         autocovariance=torch.tensor([[1.0, 0.5, 0.2, 0.0, 0.0, 0.0, 0.0, 0.0]]).repeat(channels, 1),
@@ -50,5 +62,6 @@ def write_untrained_bundle(folder: Path, phases: Sequence[str] = ("pore", "solid
         # Of pixels drawn independently: the square of the fraction at every distance but 0.
         metrics={KEY: {f"s2[{name}]": {"mean": [share] + [share**2] * 31} for name in phases}},
         weights_sha256="",
+        descriptors=tuple(descriptors),
     )
     return save_bundle(folder, card, autoencoder, denoiser, calibration, composition)

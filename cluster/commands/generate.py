@@ -72,6 +72,14 @@ Refining = Annotated[
 RefinePasses = Annotated[
     int | None, typer.Option("--refine-passes", metavar="N", help="Passes after decoding; default: the bundle's.")
 ]
+Routed = Annotated[
+    str,
+    typer.Option("--route", metavar="NAME", help="guided, conditioned, sampler, conditioned+guided or auto."),
+]
+Weight = Annotated[
+    float,
+    typer.Option("--guidance-weight", metavar="W", help="Weighs what the network is told (omega); 1 is that alone."),
+]
 
 
 def reconstruct(
@@ -91,6 +99,7 @@ def reconstruct(
     harmonizing_blend: Blend = Settings.harmonizing_blend,
     refinement: Refining = None,
     refine_passes: RefinePasses = None,
+    guidance_weight: Weight = Settings.guidance_weight,
 ) -> None:
     """Generate 3D volumes that look like the bundle's material, and measure them.
 
@@ -111,6 +120,7 @@ def reconstruct(
         harmonizing_blend=harmonizing_blend,
         refinement=refinement,  # type: ignore[arg-type]
         refine_passes=refine_passes,
+        guidance_weight=guidance_weight,
     )
     card, structures = _prepare(model, out, count, size, shape, periodic, seed, format, settings, [], None)
     rows = _run(card, structures)
@@ -158,6 +168,8 @@ def design(
     refine_passes: RefinePasses = None,
     guidance: Guided = Settings.guidance,
     slice_numbers: SliceNumbers = None,
+    route: Routed = Settings.route,
+    guidance_weight: Weight = Settings.guidance_weight,
 ) -> None:
     """Generate 3D volumes that have the targets, certified on the finished voxels.
 
@@ -180,6 +192,8 @@ def design(
         refine_passes=refine_passes,
         guidance=guidance,  # type: ignore[arg-type]
         slice_numbers=slice_numbers,
+        route=route,  # type: ignore[arg-type]
+        guidance_weight=guidance_weight,
     )
     card, structures = _prepare(model, out, count, size, shape, periodic, seed, format, settings, target, materials)
     rows = _run(card, structures)

@@ -263,3 +263,51 @@ def _logits(probabilities: Tensor) -> Tensor:
 def fraction_goals(targets: Sequence[Target], phases: Sequence[str]) -> Mapping[int, float]:
     """Goals of the fraction targets by phase index."""
     return {phases.index(t.metric.phase): t.goal for t in targets if t.metric.name == "fraction"}
+
+
+class Walk:
+    """Gauss-Newton steps of one volume that somebody else moves too, such as a sampler.
+
+    Args:
+        targets: at least one.
+        phases, material, training, periodic: as for `guide`.
+    """
+
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        phases: Sequence[str],
+        material: "Materials | None" = None,
+        training: Mapping[str, Sequence[float]] | None = None,
+        periodic: bool = False,
+    ) -> None:
+        steering = tuple(steered(each.metric, phases, material, training, periodic) for each in targets)
+        self._member = _Member(torch.empty(0), tuple(targets), steering)
+
+    @property
+    def trace(self) -> tuple[dict[str, float], ...]:
+        """One entry per evaluation: its number and every target's value."""
+        return tuple(self._member.trace)
+
+    def step(self, probabilities: Tensor) -> Tensor:
+        """Towards the targets by one step, from [K, D, H, W]; as they are where all targets hold."""
+        values, found = self._look(probabilities)
+        targets = self._member.targets
+        if max(relative_miss(target, value) for target, value in zip(targets, values, strict=True)) <= MARGIN:
+            return probabilities
+        change = _step(self._member, found)
+        return (self._member.logits + change).softmax(dim=0) if bool(change.isfinite().all()) else probabilities
+
+    def attained(self, probabilities: Tensor) -> bool:
+        """Whether every target holds on the hard volume."""
+        values, _ = self._look(probabilities)
+        return all(target.holds(value) for target, value in zip(self._member.targets, values, strict=True))
+
+    def _look(self, probabilities: Tensor) -> tuple[list[float], list[Evaluation]]:
+        member = self._member
+        member.logits = _logits(probabilities)
+        found = _evaluate(member)
+        named = {str(target.metric): each.value for target, each in zip(member.targets, found, strict=True)}
+        finite = {name: value for name, value in named.items() if math.isfinite(value)}
+        member.trace.append({"iteration": float(len(member.trace))} | finite)
+        return [each.value for each in found], found

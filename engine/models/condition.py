@@ -36,11 +36,13 @@ class Condition:
         )
 
     def repeated(self, count: int) -> "Condition":
-        """The condition of one member, [1] each, for `count` of them."""
+        """The condition of one member, [1] each, for `count` of them; of descriptors for several nothing."""
         return Condition(
             plane=None if self.plane is None else self.plane.expand(count),
             label=None if self.label is None else self.label.expand(count),
-            descriptors=None if self.descriptors is None else self.descriptors.expand(count, -1),
+            descriptors=None
+            if self.descriptors is None or len(self.descriptors) != 1
+            else self.descriptors.expand(count, -1),
         )
 
 

@@ -10,6 +10,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import lru_cache
 from typing import TypeVar
 
@@ -22,6 +23,7 @@ from engine.models.condition import NOTHING, Condition
 from engine.models.losses import clean_of
 from engine.models.training import autocast
 from engine.parallel import single_threads
+from engine.sampling.multiplane import PlaneDenoiser
 from engine.sampling.refine import OPEN, Border
 
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -108,6 +110,22 @@ class Inference:
         """
         return self.estimate(planes, abar, NOTHING if axis is None else Condition(plane=torch.tensor([axis])))[0]
 
+    def told(self, descriptors: Tensor | None, weight: float = 1.0) -> PlaneDenoiser:
+        """The denoiser of a batch of volumes that is told something of each.
+
+        Args:
+            descriptors: [B, 3, D] of the planes of each of B volumes across z, y and x; normalised, NaN not told.
+            weight: as of `estimate`; weighs all that is told against nothing.
+        """
+
+        def denoise(planes: Tensor, abar: float, axis: int) -> Tensor:
+            values = None
+            if descriptors is not None:
+                values = descriptors[:, axis].repeat_interleave(planes.shape[0] // descriptors.shape[0], dim=0)
+            return self.estimate(planes, abar, Condition(plane=torch.tensor([axis]), descriptors=values), weight)[0]
+
+        return denoise
+
     @torch.no_grad()
     def estimate(
         self, planes: Tensor, abar: float, condition: Condition = NOTHING, weight: float = 1.0
@@ -117,7 +135,7 @@ class Inference:
         Args:
             planes: [P, C, h, w] float32.
             abar: their noise level.
-            condition: one for all planes, [1] each.
+            condition: one for all planes, [1] each; of descriptors one for each plane, [P, D], is possible too.
             weight: omega of classifier-free guidance, omega eps(x, y) + (1 - omega) eps(x) (Ho & Salimans 2022 in the
                 anisotropic paper's notation); what is linear in eps at one noise level is so in the clean estimate.
 
@@ -128,10 +146,17 @@ class Inference:
         time = torch.full((chunk,), self.schedule.time_of(abar), device=planes.device)
 
         def ask(known: Condition) -> Tensor:
-            told = known.repeated(chunk)
-            return in_chunks(
-                lambda part: self._denoiser(part.to(self.dtype), time, told).float(), planes, chunk, self.workers
-            )
+            told, each = known.repeated(chunk), known.descriptors
+            if each is None or len(each) == 1:
+                return in_chunks(
+                    lambda part: self._denoiser(part.to(self.dtype), time, told).float(), planes, chunk, self.workers
+                )
+
+            def answer(part: Tensor, values: Tensor) -> Tensor:
+                given = replace(told, descriptors=values)
+                return self._denoiser(part.to(self.dtype), time, given).float()  # type: ignore[no-any-return]
+
+            return in_chunks(answer, planes, chunk, self.workers, each.to(planes.device))
 
         predicted = ask(condition)
         clean = clean_of(self._prediction, planes, predicted[:, :channels], abar)

@@ -7,6 +7,8 @@ from engine.errors import InputError
 
 SolverName = Literal["ddim", "ddpm", "dpm++"]
 SOLVERS: tuple[SolverName, ...] = get_args(SolverName)
+Route = Literal["guided", "conditioned", "sampler", "conditioned+guided", "auto"]
+ROUTES: tuple[Route, ...] = get_args(Route)
 
 Refinement = Literal["sdedit", "rounds"]
 """What each pass after the interpolated decode does to the planes of all three axes: SDEdit at full depth, or encoding

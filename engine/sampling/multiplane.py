@@ -99,6 +99,13 @@ def spectral(denoise: PlaneDenoiser, spectral_filter: SpectralFilter) -> VolumeD
     return fused
 
 
+class CleanHook(Protocol):
+    """Called with each step's clean estimate of the volumes [B, C, D, H, W], its axis and its noise level; what it
+    returns is what the solver steps towards."""
+
+    def __call__(self, clean: Tensor, axis: int, abar: float) -> Tensor: ...
+
+
 class Noise:
     """Unit Gaussian noise, one independent stream per structure, so a structure does not depend on its batch.
 
@@ -149,6 +156,7 @@ def sample(
     after_step: StepHook | None = None,
     roll: bool = False,
     anywhere: bool = False,
+    correct: CleanHook | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Algorithm of MicroLad's L-MPDD with any fusion: one solver step through the planes of one axis, then the next.
@@ -164,6 +172,7 @@ def sample(
         roll: the volume is a torus, and another cut of it is what the planes show at each step. A network trained on
             crops knows their borders; on a volume that stands still they leave their mark on its faces.
         anywhere: the cut of each step is drawn for each volume, so that no place of the torus is special.
+        correct: moves each clean estimate, as guidance inside the sampler does.
 
     Returns:
         clean latent volumes [B, C, D, H, W].
@@ -185,7 +194,10 @@ def sample(
                 harmonized = math.sqrt(alpha) * x + math.sqrt(1 - alpha) * noise(shape)  # eq. 16
                 x = harmonizing.blend * harmonized + (1 - harmonizing.blend) * came  # eq. 17
             fresh = noise(shape) if solver.stochastic and not last else None
-            x = solver.step(x, estimate(x, step % 3, abar), abar, abar_next, fresh)
+            clean = estimate(x, step % 3, abar)
+            if correct is not None:
+                clean = correct(clean, step % 3, abar)
+            x = solver.step(x, clean, abar, abar_next, fresh)
         if after_step is not None:
             x = after_step(x, (step + 1) / steps, abar_next)
         if on_step is not None:

@@ -17,7 +17,8 @@ from tests.actors.fakes import FakeCard
 CARD = FakeCard(name="berea")
 HEAD = ["structure_id", "seed", "shape_z", "shape_y", "shape_x", "periodic", "bundle", "bundle_hash", "voxel_size_um"]
 HEAD += ["code_version", "sampler", "solver", "steps", "eta", "harmonizing_passes", "harmonizing_blend"]
-HEAD += ["refinement", "refine_passes", "guidance", "guidance_iterations", "slice_numbers", "targets"]
+HEAD += ["refinement", "refine_passes", "guidance", "route", "guidance_weight", "guidance_iterations"]
+HEAD += ["slice_numbers", "targets"]
 HEAD += ["materials", "materials_hash", "materials_constants"]
 TAIL = ["device", "status", "reason", "generate_wall_time_s", "measure_wall_time_s", "volume_sha256"]
 VOID = PhaseMaterial(conductivity=(0.0,), youngs_modulus_gpa=(0.0,))
@@ -77,6 +78,8 @@ def test_a_row_holds_who_made_it_how_and_what_was_found() -> None:
         "refinement": None,
         "refine_passes": None,
         "guidance": "volume",
+        "route": "guided",
+        "guidance_weight": 1.0,
         "guidance_iterations": 80,
         "slice_numbers": None,
         "targets": [],
@@ -153,6 +156,8 @@ def test_a_row_gives_its_request_back() -> None:
             refinement="rounds",
             refine_passes=2,
             guidance="sds-slices",
+            route="conditioned+guided",
+            guidance_weight=1.5,
             guidance_iterations=3,
             slice_numbers="steps=7",
         ),
@@ -190,8 +195,11 @@ def test_everything_that_decides_the_voxels_has_a_column() -> None:
 def test_a_row_from_before_there_were_several_ways_to_guide_was_made_by_the_first() -> None:
     request = Request(structure_id="a", bundle="berea", shape=(3, 4, 5), seed=7)
     stored = request_columns(request)
-    assert request_of_row(stored | {"guidance": None}, "berea") == request  # of a newer table with older files
-    del stored["guidance"], stored["slice_numbers"]
+    assert (
+        request_of_row(stored | {"guidance": None, "route": None, "guidance_weight": None}, "berea") == request
+    )  # of a newer table with older files
+    for name in ("guidance", "slice_numbers", "route", "guidance_weight"):
+        del stored[name]
     assert request_of_row(stored, "berea") == request
 
 

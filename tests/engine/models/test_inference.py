@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from engine.models.bundle import load_bundle
+from engine.models.condition import Condition
+from engine.models.crop_descriptors import DescriptorScale
 from engine.models.inference import Inference, in_chunks
 from tests.bundles import write_untrained_bundle
 
@@ -13,6 +15,15 @@ def bundle(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundle") / "untrained"
     write_untrained_bundle(folder, ("a", "b", "c"))
     return load_bundle(folder)
+
+
+@pytest.fixture(scope="module")
+def listener(tmp_path_factory):
+    """Of a bundle whose network hears of two descriptors."""
+    folder = tmp_path_factory.mktemp("bundle") / "listener"
+    known = [DescriptorScale(name=name, mean=0.0, sd=1.0, low=-9.0, high=9.0) for name in ("one", "two")]
+    write_untrained_bundle(folder, ("a", "b", "c"), known)
+    return Inference(load_bundle(folder))
 
 
 @pytest.fixture
@@ -69,3 +80,21 @@ def test_single_planes_are_not_padded(inference):
 def test_chunks_of_several_arguments_are_cut_alike():
     first, second = torch.arange(5.0), torch.arange(5.0) * 10
     assert torch.equal(in_chunks(lambda a, b: a + b, first, 2, 1, second), first + second)
+
+
+@pytest.mark.parametrize("weight", [1.0, 1.7])
+def test_each_volume_is_told_its_own(listener, weight):
+    """A plane's estimate is that of its own descriptors alone, whatever the other volumes of the batch are told."""
+    z = latents(18)  # three volumes of six planes: more than one chunk
+    given = torch.randn(3, 3, 2, generator=torch.Generator().manual_seed(2))
+    given[1] = torch.nan
+    given[2, :, 0] = torch.nan
+    together = listener.told(given, weight)(z, 0.4, 1)
+    for volume in range(3):
+        mine = slice(6 * volume, 6 * volume + 6)
+        alone = listener.told(given[volume : volume + 1], weight)(z[mine], 0.4, 1)
+        assert torch.equal(alone, together[mine])
+        one = listener.estimate(z[mine], 0.4, Condition(descriptors=given[volume, 1:2]), weight)[0]
+        assert torch.equal(one, alone)
+    assert torch.equal(together[6:12], listener.denoise(z[6:12], 0.4, 1)) or weight != 1
+    assert not torch.allclose(together[:6], listener.denoise(z[:6], 0.4, 1), atol=1e-3)
