@@ -134,10 +134,11 @@ def check_request(request: Request, card: Card, device: str = "cpu") -> None:
     check_feasible(request.targets, phases)
     check_guided(request.targets, phases, request.materials, card.training_s2)
     check_route(request, card)
-    if request.settings.guidance == "sds-slices":
+    guidance = request.settings.guidance
+    if guidance == "sds-slices":
         check_slice_targets(request.targets)
-        if request.periodic and request.targets:
-            raise InputError("guidance sds-slices: its slices end at the faces; use volume for periodic volumes")
+    if guidance != "volume" and request.periodic and request.targets:
+        raise InputError(f"guidance {guidance}: its planes end at the faces; use volume for periodic volumes")
 
 
 def request_bytes(request: Request, card: Card) -> int:
@@ -217,12 +218,20 @@ def _generate_batch(
     guided = to_guide(requests, outcomes)
     indices = [p.argmax(dim=0) for p in probabilities]
     if guided:
+        streams = noise.select(guided)
+        levels, at_once = refine_levels(bundle, numbers), inference.planes_at_once(requests[0].shape)
+
+        def finish(volume: Tensor, which: int) -> Tensor:
+            return refine(volume, inference, inference.denoise, levels, streams.select([which]), at_once=at_once)
+
         results = guide_batch(
             [requests[i] for i in guided],
             bundle,
             inference,
+            latents[guided],
             probabilities[guided],
-            noise.select(guided),
+            streams,
+            finish,
             _reporter(progress, "guidance"),
         )
         for i, result in zip(guided, results, strict=True):

@@ -48,8 +48,8 @@ class Settings:
     refine_passes: int | None = None
     """So many of them; 0 leaves the interpolated decode."""
     guidance: Guidance = "volume"
-    """How targets are brought about: `volume` (Gauss-Newton on the volume, default) or `sds-slices` (as published,
-    slice by slice)."""
+    """How targets are brought about: `volume` (Gauss-Newton on the volume, default), `volume-sds` (score distillation
+    on the latent volume) or `sds-slices` (as published, slice by slice)."""
     route: Route = "guided"
     """How targets are reached: `guided`, `conditioned`, `sampler`, `conditioned+guided` or `auto` (`engine.routes`)."""
     guidance_weight: float = 1.0

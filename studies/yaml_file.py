@@ -118,7 +118,7 @@ class SettingsFile(_Strict):
     refine_passes: StrictInt | None = None
     """Refinement passes after decoding; absent: the bundle's own."""
     guidance: StrictStr | None = None
-    """How targets are brought about: volume, or sds-slices (as published)."""
+    """How targets are brought about: volume, volume-sds, or sds-slices (as published)."""
     route: StrictStr | None = None
     """How targets are reached: guided, conditioned, sampler, conditioned+guided or auto."""
     guidance_weight: Number | None = None

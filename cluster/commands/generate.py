@@ -55,7 +55,7 @@ Blend = Annotated[
 
 Guided = Annotated[
     str,
-    typer.Option("--guidance", metavar="NAME", help="volume; sds-slices (published, slice by slice)."),
+    typer.Option("--guidance", metavar="NAME", help="volume; volume-sds; sds-slices (published, slice by slice)."),
 ]
 SliceNumbers = Annotated[
     str | None,

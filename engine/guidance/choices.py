@@ -7,7 +7,7 @@ from typing import Literal
 from engine.errors import InputError
 from engine.metrics import nearest
 
-Guidance = Literal["volume", "sds-slices"]
+Guidance = Literal["volume", "volume-sds", "sds-slices"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,10 @@
 """The ways to bring targets about, by name, each on the volumes of one batch.
 
 - `volume`: Gauss-Newton steps on the phases of the volume, planes redrawn in between (`engine.guidance.volume`).
+- `volume-sds`: score distillation on the latent volume, normalised gradients (`engine.guidance.latent`).
 - `sds-slices`: as MicroLad publishes it, slice by slice (`engine.guidance.slices`).
 
-Shapes: `B` volumes, `K` phases, `D H W` voxels.
+Shapes: `B` volumes, `C` latent channels, `K` phases, `d h w` latent space, `D H W` voxels.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,12 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from engine.guidance.latent import Finish, guide_latents
 from engine.guidance.slices import guide_slices
 from engine.guidance.volume import Guided, guide
 from engine.models.bundle import Bundle
 from engine.models.inference import Inference
-from engine.sampling.multiplane import Noise
+from engine.sampling.multiplane import Noise, spectral
 from engine.sampling.refine import redraw_planes
+from engine.sampling.spectra import SpectralFilter
 
 if TYPE_CHECKING:
     from engine.request import Request
@@ -29,17 +32,23 @@ def guide_batch(
     requests: "Sequence[Request]",
     bundle: Bundle,
     inference: Inference,
+    latents: Tensor,
     probabilities: Tensor,
     noise: Noise,
+    finish: Finish,
     on_step: Callable[[int, int], None] | None = None,
 ) -> list[Guided]:
     """Guide volumes by the method that their settings name.
 
     Args:
         requests: B of one shape, border and set of settings, each with targets.
-        probabilities: [B, K, D, H, W] sampled volumes.
+        latents: [B, C, d, h, w] sampled volumes.
+        probabilities: [B, K, D, H, W] of them, decoded and refined.
         noise: their streams.
+        finish: refinement of a decoded volume.
     """
+    if requests[0].settings.guidance == "volume-sds":
+        return _on_latents(requests, bundle, inference, latents, noise, finish, on_step)
     if requests[0].settings.guidance == "sds-slices":
         return _by_slices(requests, bundle, inference, probabilities, noise, on_step)
     return _on_volume(requests, bundle, inference, probabilities, noise, on_step)
@@ -72,6 +81,34 @@ def _on_volume(
         materials=[request.materials for request in requests],
         training=bundle.card.training_s2,
         periodic=periodic,
+    )
+
+
+def _on_latents(
+    requests: "Sequence[Request]",
+    bundle: Bundle,
+    inference: Inference,
+    latents: Tensor,
+    noise: Noise,
+    finish: Finish,
+    on_step: Callable[[int, int], None] | None,
+) -> list[Guided]:
+    d, h, w = latents.shape[2:]
+    autocovariance = bundle.calibration.autocovariance
+    return guide_latents(
+        latents,
+        [request.targets for request in requests],
+        bundle.card.phase_names,
+        inference,
+        spectral(inference.denoise, SpectralFilter(autocovariance, (d, h, w))),
+        bundle.schedule,
+        noise,
+        finish,
+        requests[0].settings.guidance_iterations,
+        correlations=autocovariance[..., 1],
+        on_step=on_step,
+        materials=[request.materials for request in requests],
+        training=bundle.card.training_s2,
     )
 
 

@@ -44,8 +44,7 @@ from engine.metrics import AXES
 from engine.outcomes import DesignOutcome
 from engine.properties.transport import solve_with_gradient
 from engine.sampling.multiplane import Noise, PlaneDenoiser
-from engine.sampling.planes import to_planes, to_volume
-from engine.sampling.refine import Codec
+from engine.sampling.refine import Codec, refine
 from engine.sampling.schedules import Schedule
 
 TIMES = (200, 500)
@@ -116,7 +115,10 @@ def guide_slices(
         hard = one_hot(volume.argmax(dim=0), len(phases))
         return [each(hard, volume, lambda _: 0.0).value for each in steering]
 
-    current = _rounds(probabilities, whole or codec, numbers.rounds)
+    def tidied(volume: Tensor) -> Tensor:
+        return refine(volume.unsqueeze(0), whole or codec, denoise, [1.0] * numbers.rounds, noise)[0]
+
+    current = tidied(probabilities.clone())
     trace = [_entry(0, targets, values(current))]
     for step in range(numbers.steps):
         [axis], [time] = noise.integers(0, 3), noise.integers(*TIMES)
@@ -133,7 +135,7 @@ def guide_slices(
         current.select(1 + axis, index).copy_(codec.decode(moved)[0])
         if on_step is not None:
             on_step(step + 1, numbers.steps)
-    current = _rounds(current, whole or codec, numbers.rounds)
+    current = tidied(current)
     found = values(current)
     trace.append(_entry(numbers.steps, targets, found))
     held = all(relative_miss(target, value) <= 1 for target, value in zip(targets, found, strict=True))
@@ -146,15 +148,6 @@ def guide_slices(
 
 def _entry(step: int, targets: Sequence[Target], values: Sequence[float]) -> dict[str, float]:
     return {"iteration": float(step)} | {str(t.metric): v for t, v in zip(targets, values, strict=True)}
-
-
-def _rounds(volume: Tensor, codec: Codec, rounds: int) -> Tensor:
-    """Encode and decode every plane of each axis, average the axes: [K, D, H, W] -> a new [K, D, H, W]."""
-    current = volume.unsqueeze(0).clone()
-    for _ in range(rounds):
-        axes = [to_volume(codec.decode(codec.encode(to_planes(current, axis))), axis, 1) for axis in range(3)]
-        current = (axes[0] + axes[1] + axes[2]) / 3
-    return current[0]
 
 
 @torch.enable_grad()

@@ -184,6 +184,14 @@ def test_guidance_by_slices_runs_on_the_same_bundle_and_the_same_whatever_the_ba
         check_request(request(settings=settings, targets=["mean_chord[pore,z]=5±1"]), bundle.card)
 
 
+def test_guidance_of_the_latent_volume_runs_on_the_same_bundle(bundle):
+    settings = Settings(steps=2, refine_passes=1, guidance="volume-sds", guidance_iterations=1)
+    asked = request(1, (32, 32, 32), settings=settings, targets=["fraction[pore]=0.3±0.01", "mean_chord[pore,z]=5±1"])
+    (made,) = generate([asked], bundle)
+    assert [entry["iteration"] for entry in made.trace] == [0.0]
+    assert set(made.trace[0]) == {"iteration", "fraction[pore]", "mean_chord[pore,z]"}
+
+
 def test_design_reports_targets_on_certified_values(bundle):
     result = design(request(5, shape=(32, 32, 32), targets=["fraction[pore]=[0.05,0.95]"]), bundle)
     values = result.measurement.values

@@ -11,7 +11,7 @@ from engine.descriptors.surface import surface_area
 from engine.descriptors.two_point import radial_s2
 from engine.errors import InputError
 from engine.guidance.choices import SliceNumbers, parse_slice_numbers
-from engine.guidance.slices import _LOSSES, _rounds, check_slice_targets, guide_slices, shell_distances
+from engine.guidance.slices import _LOSSES, check_slice_targets, guide_slices, shell_distances
 from engine.guidance.targets import parse_target
 from engine.outcomes import DesignOutcome
 from engine.properties.transport import solve_with_gradient
@@ -179,10 +179,11 @@ def test_what_is_given_is_not_changed_and_the_seed_decides():
     assert torch.equal(results[0], results[1]) and not torch.equal(results[0], results[2])
 
 
-def test_rounds_average_the_axes():
-    """Through a codec that loses nothing they change nothing."""
+def test_rounds_of_a_codec_that_loses_nothing_change_nothing():
     volume = soft_volume(0)[:, :16, :16, :16].clamp(0.01, 0.99)
-    assert torch.allclose(_rounds(volume, Logits(), 2), volume, atol=1e-4)
+    arguments = [parse_target("fraction[pore]=0.4±0.02", PHASES)], PHASES, Logits(), content, SCHEDULE
+    results = [guide_slices(volume, *arguments, Noise([1]), SliceNumbers(steps=1, rounds=n)) for n in (0, 2)]
+    assert torch.allclose(results[0].probabilities, results[1].probabilities, atol=1e-4)
 
 
 def test_a_target_without_a_published_loss_is_refused():
