@@ -106,9 +106,9 @@ class BundleEngine:
             generated.labels,
             card.phases,
             materials=request.materials,
-            also=request.metrics,
+            also=request.asked,
             periodic=request.periodic,
-            training=card.training_s2,
+            training=card.training_means,
         )
 
     def judge(self, targets: Sequence[Target], measurement: "Measurement") -> DesignOutcome:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from actors.messages import Failure
 from engine.errors import InputError
 from engine.guidance.targets import Target, parse_target
-from engine.metrics import Metric, all_metrics
+from engine.metrics import Metric, all_metrics, mean_metrics
 from engine.outcomes import DesignOutcome, Measured
 from engine.request import Request, Settings
 
@@ -132,8 +132,8 @@ def _materials(constants: str, structure_id: str) -> "Materials":
 def _on_request(row: Mapping[str, Any]) -> Iterator[Metric]:
     """The metrics of a row that are measured on request alone."""
     phases = [name.removeprefix("fraction_") for name in row if re.fullmatch(r"fraction_.+(?<!_outcome)", name)]
-    for metric in all_metrics(phases):
-        if metric.kind.needs == "request" and row.get(f"{metric.column}_outcome") is not None:
+    for metric in (*all_metrics(phases), *mean_metrics(phases)):
+        if (metric.is_mean or metric.kind.needs == "request") and row.get(f"{metric.column}_outcome") is not None:
             yield metric
 
 

@@ -33,7 +33,8 @@ One row per structure. `status` is {", ".join(f"`{each}`" for each in DesignOutc
 ### Metrics
 
 Each metric is a column, named after the metric, its phase and its axis, with its unit at the end where it has one;
-beside it stands `..._outcome`. PHASE is the name of a phase, AXIS is z, y or x.
+beside it stands `..._outcome`. PHASE is the name of a phase, AXIS is z, y or x. What has an axis but was asked for
+without one, such as `diffusivity[PHASE]`, has a column without it, `diffusivity_PHASE`: the mean of the axes.
 
 | column | metric | unit | meaning |
 | --- | --- | --- | --- |

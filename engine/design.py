@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.errors import InputError
+from engine.guidance.feasibility import check_feasible
 from engine.guidance.methods import guide_batch
 from engine.guidance.slices import check_slice_targets
-from engine.guidance.targets import Target, check_feasible
+from engine.guidance.targets import Target
 from engine.guidance.volume import check_guided, fraction_goals
 from engine.measure import Measurement as Measurement  # named here too: `design` is where a user looks for them
 from engine.measure import measure as measure
@@ -98,9 +99,9 @@ def design(request: Request, bundle: Bundle) -> DesignResult:
         generated.labels,
         bundle.card.phases,
         materials=request.materials,
-        also=request.metrics,
+        also=request.asked,
         periodic=request.periodic,
-        training=bundle.card.training_s2,
+        training=bundle.card.training_means,
     )
     outcome = judge(request.targets, measurement)
     return DesignResult(generated=generated, measurement=measurement, outcome=outcome)
@@ -129,10 +130,10 @@ def check_request(request: Request, card: Card, device: str = "cpu") -> None:
             f"shape {'x'.join(map(str, request.shape))}: needs about {needed / 1e9:.3g} GB of memory, "
             f"{here / 1e9:.3g} GB are free; ask for a smaller volume"
         )
-    if request.periodic and any(metric.name == "permeability" for metric in request.metrics):
+    if request.periodic and any(metric.name == "permeability" for metric in request.asked):
         raise InputError("permeability: its solver mirrors the sides; ask for volumes that are not periodic")
-    check_feasible(request.targets, phases)
-    check_guided(request.targets, phases, request.materials, card.training_s2)
+    check_feasible(request.targets, phases, request.materials)
+    check_guided(request.targets, phases, request.materials, card.training_means)
     check_route(request, card)
     guidance = request.settings.guidance
     if guidance == "sds-slices":

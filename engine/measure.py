@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.metrics import Metric, all_metrics
+from engine.metrics import AXES, Metric, all_metrics
 from engine.outcomes import Measured, Outcome
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def measure(
         periodic: the structure goes on beyond its border: for the descriptors along all axes, for diffusivity and
             conductivity along those across the flux. (Stiffness and expansion always take it so.)
         note: called with what is measured next.
-        training: S2 by phase that `s2_discrepancy` compares with (`Card.training_s2`); None measures none.
+        training: curves such as `s2[pore]` that `s2_discrepancy` and `lineal_path_discrepancy` compare with
+            (`Card.training_means`); None measures none.
 
     Raises:
         InputError: labels that cannot be measured or belong to no phase, or a metric that lacks materials.
@@ -77,21 +78,36 @@ def measure(
 
     started = time.perf_counter()
     named = {phase.name: phase.label for phase in phases}
+    axes = AXES[-labels.ndim :]
+    means = [metric for metric in (*(metrics or ()), *also) if metric.is_mean]
+    if metrics is not None:
+        metrics = {part for metric in metrics for part in metric.along(axes)}
+    also = {part for metric in also for part in metric.along(axes)}
     description = describe(labels, named, metrics=metrics, periodic=periodic, note=note)
     values = dict(description.values)
     for asked in (metrics, set(also)):
         fresh = asked if asked is None else set(asked) - set(values)
         values |= measure_properties(labels, named, materials, fresh, certify=certify, periodic=periodic, note=note)
-    for phase, wanted in (training or {}).items():
-        metric = Metric("s2_discrepancy", phase)
-        if f"s2[{phase}]" in description.curves and (metrics is None or metric in metrics):
-            found = description.curves[f"s2[{phase}]"]
+    for curve, wanted in (training or {}).items():
+        name, _, phase = curve.rstrip("]").partition("[")
+        metric = Metric(f"{name}_discrepancy", phase)
+        if curve in description.curves and (metrics is None or metric in metrics):
+            found = description.curves[curve]
             lags = min(len(found), len(wanted))
             apart = float(relative_area(found[:lags].astype(np.float64), np.array(wanted[:lags])))
             values[metric] = Measured(value=apart, outcome=Outcome.MEASURED)
     order = [metric for metric in all_metrics(list(named)) if metric in values]
     return Measurement(
-        values={metric: values[metric] for metric in order},
+        values={metric: values[metric] for metric in order}
+        | {mean: _mean([values[part] for part in mean.along(axes)]) for mean in dict.fromkeys(means)},
         curves=description.curves,
         wall_time_s=time.perf_counter() - started,
     )
+
+
+def _mean(parts: Sequence[Measured]) -> Measured:
+    """Mean of the axes; what is wrong with one is wrong with it."""
+    wrong = [part.outcome for part in parts if part.outcome.remedy]
+    known = [part.value for part in parts if part.value is not None]
+    value = sum(known) / len(parts) if len(known) == len(parts) else None
+    return Measured(value=value, outcome=wrong[0] if wrong else parts[0].outcome)

@@ -1,7 +1,8 @@
 """Names of what can be measured: `fraction[pore]`, `diffusivity[pore,z]`, `tpb_density`.
 
 One grammar serves targets, study files, table columns and the command line. A metric is a name and its
-arguments; `MetricKind` says which arguments it takes, its unit and its bounds.
+arguments; `MetricKind` says which arguments it takes, its unit and its bounds. A metric along an axis that is named
+without one, `diffusivity[pore]`, is the mean of the axes.
 """
 
 import math
@@ -137,6 +138,12 @@ KINDS: dict[str, MetricKind] = {
             "relative to the latter's",
         ),
         MetricKind(
+            name="lineal_path_discrepancy",
+            high=math.inf,
+            needs="training",
+            meaning="the same of the lineal path",
+        ),
+        MetricKind(
             name="conductivity",
             takes_phase=False,
             takes_axis=True,
@@ -197,6 +204,15 @@ class Metric:
         return KINDS[self.name]
 
     @property
+    def is_mean(self) -> bool:
+        """Whether it is the mean of the axes of a metric that has one value along each."""
+        return self.kind.takes_axis and self.axis is None
+
+    def along(self, axes: Sequence[str] = AXES) -> "tuple[Metric, ...]":
+        """The metrics that a mean is made of; itself where it is none."""
+        return tuple(Metric(self.name, self.phase, axis) for axis in axes) if self.is_mean else (self,)
+
+    @property
     def column(self) -> str:
         """Column name in a structure table: `diffusivity_pore_z`, `surface_area_pore_per_voxel`."""
         return "_".join((self.name, *self.arguments)) + self.kind.unit_suffix
@@ -204,8 +220,10 @@ class Metric:
     @property
     def meaning(self) -> str:
         """The kind's meaning with this metric's phase and axis."""
-        phase = f"; phase {self.phase}" if self.phase else ""
-        return self.kind.meaning + phase + (f"{',' if phase else ';'} axis {self.axis}" if self.axis else "")
+        arguments = [f"phase {self.phase}"] if self.phase else []
+        if self.kind.takes_axis:
+            arguments.append(f"axis {self.axis}" if self.axis else "mean of the axes")
+        return "; ".join([self.kind.meaning, *([", ".join(arguments)] if arguments else [])])
 
 
 def all_metrics(phases: Sequence[str]) -> list[Metric]:
@@ -219,8 +237,15 @@ def all_metrics(phases: Sequence[str]) -> list[Metric]:
     ]
 
 
+def mean_metrics(phases: Sequence[str]) -> list[Metric]:
+    """Every mean of the axes; measured where it is asked for."""
+    found = [metric for metric in all_metrics(phases) if metric.axis is not None]
+    return list(dict.fromkeys(Metric(metric.name, metric.phase) for metric in found))
+
+
 def parse_metric(text: str, phases: Sequence[str] | None = None) -> Metric:
-    """Read `name`, `name[phase]`, `name[axis]` or `name[phase,axis]`, as the kind takes them.
+    """Read `name`, `name[phase]`, `name[axis]` or `name[phase,axis]`, as the kind takes them; without its axis it is
+    the mean of the axes.
 
     Args:
         text: the metric as the user wrote it.
@@ -239,10 +264,12 @@ def parse_metric(text: str, phases: Sequence[str] | None = None) -> Metric:
         raise InputError(f"metric '{text}': no metric is called '{name}'{nearest(name, KINDS)}")
     kind = KINDS[name]
     wanted = [word for word, takes in (("PHASE", kind.takes_phase), ("AXIS", kind.takes_axis)) if takes]
-    if len(arguments) != len(wanted) or not all(arguments):
-        raise InputError(f"metric '{text}': expected {name}[{','.join(wanted)}]".replace("[]", ""))
+    least = len(wanted) - kind.takes_axis
+    if not least <= len(arguments) <= len(wanted) or not all(arguments):
+        forms = [f"{name}[{','.join(wanted[:count])}]".replace("[]", "") for count in range(len(wanted), least - 1, -1)]
+        raise InputError(f"metric '{text}': expected {' or '.join(forms)}")
     phase = arguments[0] if kind.takes_phase else None
-    axis = arguments[-1] if kind.takes_axis else None
+    axis = arguments[-1] if len(arguments) > kind.takes_phase else None
     if phases is not None and phase is not None and phase not in phases:
         raise InputError(f"metric '{text}': no phase is called '{phase}'{nearest(phase, phases)}")
     if axis is not None and axis not in AXES:

@@ -129,7 +129,12 @@ def design(
     for start in range(0, count, BATCH):
         for generated in generate(requests[start : start + BATCH], bundle, progress):
             measurement = measure(
-                generated.labels, card.phases, materials=materials, periodic=periodic, training=card.training_s2
+                generated.labels,
+                card.phases,
+                materials=materials,
+                also=generated.request.asked,
+                periodic=periodic,
+                training=card.training_means,
             )
             structures.append(_structure(generated, measurement, bundle))
     return structures

@@ -117,6 +117,13 @@ class Request:
     metrics: tuple[Metric, ...] = ()
     """To be measured although nothing measures them unasked (`MetricKind.needs`)."""
 
+    @property
+    def asked(self) -> tuple[Metric, ...]:
+        """All that is to be measured although nothing measures it unasked, for a target or for itself."""
+        wanted = [target.metric for target in self.targets]
+        needed = [metric for metric in wanted if metric.is_mean or metric.kind.needs == "request"]
+        return tuple(dict.fromkeys((*self.metrics, *needed)))
+
     def __post_init__(self) -> None:
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise InputError(f"shape: must be three positive sizes (z, y, x), not {self.shape}")

@@ -55,11 +55,14 @@ def check_route(request: Request, card: Card) -> None:
             f"route {route}: the network of {card.name} was not trained to be told descriptors; choose guided, or "
             "train it with --set descriptors=fraction,mean_chord"
         )
+    extreme = next((target for target in targets if target.extreme), None)
+    if extreme is not None and route == "sampler":
+        raise InputError(f"{extreme}: route {route} stops where the targets hold; choose guided")
     if route != "conditioned":
         return
     known = sorted({scale.name.partition("[")[0] for scale in card.descriptors})
     for target in targets:
-        if target.metric.name not in known or _is_extreme(target):
+        if target.metric.name not in known or target.extreme:
             raise InputError(
                 f"target {target}: route conditioned can ask the network of {card.name} for {' and '.join(known)} "
                 "alone; choose conditioned+guided or auto"
@@ -142,7 +145,7 @@ def _chords(targets: Sequence[Target], scale: DescriptorScale) -> list[float]:
 def _value(target: Target, scale: DescriptorScale | None) -> float:
     """What to tell for a target: its goal. With one limit, the material's own value where that holds, else a value a
     little inside; NaN, nothing, for an extreme."""
-    if _is_extreme(target):
+    if target.extreme:
         return math.nan
     if math.isfinite(target.low) and math.isfinite(target.high):
         return target.goal
@@ -157,7 +160,7 @@ def walks_of(requests: Sequence[Request], card: Card) -> dict[int, Walk]:
     if not requests or requests[0].settings.route not in ("conditioned", "sampler", "auto"):
         return {}
     return {
-        i: Walk(request.targets, card.phase_names, request.materials, card.training_s2, request.periodic)
+        i: Walk(request.targets, card.phase_names, request.materials, card.training_means, request.periodic)
         for i, request in enumerate(requests)
         if request.targets
     }
@@ -180,10 +183,8 @@ def to_guide(requests: Sequence[Request], outcomes: Sequence[DesignOutcome]) -> 
     return [
         i
         for i, request in enumerate(requests)
-        if request.targets and not (route == "auto" and outcomes[i] is DesignOutcome.ATTAINED)
+        if request.targets
+        and not (
+            route == "auto" and outcomes[i] is DesignOutcome.ATTAINED and not any(t.extreme for t in request.targets)
+        )
     ]
-
-
-def _is_extreme(target: Target) -> bool:
-    """Whether it has no limit, only a direction."""
-    return math.isinf(target.low) and math.isinf(target.high)

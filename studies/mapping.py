@@ -16,7 +16,8 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from engine.errors import InputError
-from engine.guidance.targets import Target, check_feasible
+from engine.guidance.feasibility import check_feasible
+from engine.guidance.targets import Target
 from engine.outcomes import DesignOutcome
 from studies.config import MapAxis, StudyConfig
 from studies.space import GUIDED, Params, infeasible, value_at

@@ -5,7 +5,8 @@ from importlib import resources
 from pathlib import Path
 
 from engine.errors import InputError
-from engine.guidance.targets import Target, check_feasible, parse_target
+from engine.guidance.feasibility import check_feasible
+from engine.guidance.targets import Target, parse_target
 from engine.metrics import Metric, nearest, parse_metric
 from engine.request import Settings
 from studies.config import (
@@ -215,9 +216,12 @@ def _metric(key: str, text: str, phases: tuple[str, ...]) -> Metric:
 
 def _target(key: str, text: str, phases: tuple[str, ...]) -> Target:
     try:
-        return parse_target(text, phases)
+        target = parse_target(text, phases)
     except InputError as error:
         raise InputError(f"{key}: {error}") from None
+    if target.extreme:
+        raise InputError(f"{key}: '{text}': a study has an objective: {{{target.extreme}: '{target.metric}'}}")
+    return target
 
 
 def _objectives(file: StudyFile, phases: tuple[str, ...]) -> tuple[Objective, ...]:

@@ -10,7 +10,8 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from engine.errors import InputError
-from engine.guidance.targets import Target, check_feasible, parse_target
+from engine.guidance.feasibility import check_feasible
+from engine.guidance.targets import Target, parse_target
 from engine.metrics import Metric
 from engine.request import Request, Settings, structure_id, structure_seed
 from studies.config import StudyBundle, StudyConfig, grid_points, size_text
@@ -219,7 +220,7 @@ def settings_of(config: StudyConfig, params: Params) -> Settings:
 def requests_of(config: StudyConfig, number: int, params: Params) -> list[Request]:
     """The requests of a trial, one per sample. Raises InputError as `targets_of`."""
     targets, settings = targets_of(config, params), settings_of(config, params)
-    on_request = tuple(metric for metric in config.metrics if metric.kind.needs == "request")
+    on_request = tuple(metric for metric in config.metrics if metric.is_mean or metric.kind.needs == "request")
     return [
         Request(
             structure_id=structure_id(config.name, number, sample),

@@ -9,7 +9,7 @@ import io
 import re
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from actors.files import write_atomically
 from actors.rows import Row
 from engine.errors import InputError, WorkError
-from engine.metrics import all_metrics
+from engine.metrics import all_metrics, mean_metrics
 from studies.dataset import list_files, open_parquet
 from studies.folder import DAMAGED, STRUCTURES, write_bytes
 
@@ -74,10 +74,15 @@ _COLUMNS: tuple[tuple[str, pa.DataType, str, str], ...] = (
 )
 
 
-def structure_schema(phases: Sequence[str]) -> pa.Schema:
-    """Schema of the structure table of a material; every field's metadata holds `unit` and `meaning`."""
+def structure_schema(phases: Sequence[str], columns: Collection[str] = ()) -> pa.Schema:
+    """Schema of the structure table of a material; every field's metadata holds `unit` and `meaning`.
+
+    Args:
+        phases: of the material.
+        columns: those of the rows, for the means of the axes: a table has the ones that were asked for.
+    """
     fields = [_field(*column) for column in _COLUMNS]
-    for metric in all_metrics(phases):
+    for metric in (*all_metrics(phases), *(mean for mean in mean_metrics(phases) if mean.column in columns)):
         fields.append(_field(metric.column, pa.float64(), metric.kind.unit, metric.meaning))
         fields.append(_field(f"{metric.column}_outcome", pa.string(), "", f"how {metric} came to be"))
     return pa.schema(fields, metadata={_VERSION_KEY: str(SCHEMA_VERSION).encode()})
@@ -89,8 +94,9 @@ def _field(name: str, kind: pa.DataType, unit: str, meaning: str) -> pa.Field:
 
 def rows_to_table(rows: Sequence[Row], phases: Sequence[str]) -> pa.Table:
     """Rows -> table; a column that a row lacks is null there."""
-    schema = structure_schema(phases)
-    unknown = {key for row in rows for key in row} - set(schema.names)
+    columns = {key for row in rows for key in row}
+    schema = structure_schema(phases, columns)
+    unknown = columns - set(schema.names)
     assert not unknown, f"columns without a place in the schema: {sorted(unknown)}"
     return pa.Table.from_pylist(list(rows), schema=schema)
 

@@ -295,8 +295,9 @@ def _run(card: "Card", structures: StructureSet) -> "list[Row]":
                         generated.labels,
                         card.phases,
                         materials=generated.request.materials,
+                        also=generated.request.asked,
                         periodic=generated.request.periodic,
-                        training=card.training_s2,
+                        training=card.training_means,
                     )
                     measured.append((generated, measurement, judge(generated.request.targets, measurement)))
                 for row in structures.write(measured, device=device, code_version=code_version()):

@@ -138,9 +138,9 @@ def _compare(folder: Path, row: "Row", request: "Request", card: "Card", labels:
         labels,
         card.phases,
         materials=request.materials,
-        also=request.metrics,
+        also=request.asked,
         periodic=request.periodic,
-        training=card.training_s2,
+        training=card.training_means,
     ).values
     properties = {
         str(metric): {"stored": row.get(metric.column), "made_again": measured.value}

@@ -135,7 +135,7 @@ def _check_bundles(config: "StudyConfig") -> None:
         entries = [Target(metric=entry.metric, low=0.0) for entry in config.target_entries]
         known: list[Materials | None] = [each.constants for each in config.materials]
         for constants in known or [None]:
-            check_guided([*config.targets, *entries], bundle.phases, constants, card.training_s2)
+            check_guided([*config.targets, *entries], bundle.phases, constants, card.training_means)
 
 
 def best_table(config: "StudyConfig", folder: Path, summary: "Summary") -> list[dict[str, Any]]:

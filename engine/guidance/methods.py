@@ -79,7 +79,7 @@ def _on_volume(
         iterations,
         on_step,
         materials=[request.materials for request in requests],
-        training=bundle.card.training_s2,
+        training=bundle.card.training_means,
         periodic=periodic,
     )
 
@@ -140,7 +140,7 @@ def _by_slices(
                 bundle.schedule,
                 noise.select([i]),
                 numbers,
-                bundle.card.training_s2,
+                bundle.card.training_means,
                 report,
                 inference,
             )

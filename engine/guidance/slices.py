@@ -70,10 +70,10 @@ Term = Callable[[Tensor, int], Tensor]
 def check_slice_targets(targets: Sequence[Target]) -> None:
     """Raise InputError for a target that no loss of slices is published for."""
     for target in targets:
-        if target.metric.name not in _LOSSES:
+        if target.metric.name not in _LOSSES or target.metric.is_mean or target.extreme:
             raise InputError(
                 f"target on {target.metric}: guidance sds-slices has losses on fraction, s2, surface_area and "
-                "diffusivity alone, as published; use guidance volume"
+                "diffusivity along an axis alone, as published; use guidance volume"
             )
 
 
@@ -100,7 +100,7 @@ def guide_slices(
         whole: the codec for the rounds, which take all planes at once; None takes `codec`.
         noise: the volume's stream.
         numbers: as published where None.
-        training: S2 of the training data by phase, for targets on it.
+        training: curves of the training data such as `s2[pore]`, for targets on them.
 
     Returns:
         The volume, ATTAINED where every target holds on its hard voxels in 3D, which the procedure itself does not
@@ -197,7 +197,7 @@ def _surface_area(target: Target, phases: Sequence[str], numbers: SliceNumbers, 
 def _correlation(
     target: Target, phases: Sequence[str], numbers: SliceNumbers, training: Mapping[str, Sequence[float]] | None
 ) -> Term:
-    phase, curve = phases.index(target.metric.phase or ""), (training or {})[target.metric.phase or ""]
+    phase, curve = phases.index(target.metric.phase or ""), (training or {})[f"s2[{target.metric.phase}]"]
 
     def loss(plane: Tensor, axis: int) -> Tensor:
         lags = min(len(curve), _LAGS, *plane.shape[1:])

@@ -5,21 +5,21 @@ One object per target and volume, which keeps what makes its next evaluation che
 Shapes: `K` phases, `D H W` voxels.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from engine.descriptors.chords import soft_mean_chord
-from engine.descriptors.discrepancy import relative_area
-from engine.descriptors.surface import soft_surface_area
+from engine.descriptors.euler import soft_euler_number_density
+from engine.descriptors.surface import soft_crossings, soft_surface_area
 from engine.descriptors.triple_phase import soft_tpb_density
-from engine.descriptors.two_point import directional_s2
 from engine.errors import InputError
+from engine.guidance.curves import Curve, lineal_path_curve, lineal_path_slope, s2_curve, s2_slope
+from engine.guidance.moves import Evaluation, Move, Steered, centred, follow, scaled, smooth, spread
 from engine.metrics import AXES, Metric
 from engine.properties.elasticity import homogenize
 from engine.properties.stiffness import uniaxial_strain, youngs_modulus
@@ -30,44 +30,6 @@ if TYPE_CHECKING:
 
 CONTRAST = 1e-3  # conductivity of the insulator in the gradient solve
 NEARLY = 1.5  # tolerances from the goal within which only the insulated value counts
-LAGS = (0, 1, 2, 3, 4, 6, 8, 10, 13, 16, 20, 25, 31)  # voxels at which S2 is moved; in between it is smooth
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """A metric of one volume."""
-
-    value: float
-    """On the hard volume."""
-    moves: "tuple[Move, ...]"
-    """One for a number, one for each lag of a curve."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Move:
-    """How a number can be changed."""
-
-    gradient: Tensor
-    """[K, D, H, W]: of the number by the phases' indicators."""
-    direction: Tensor
-    """[K, D, H, W]: in which the logits move to raise it."""
-    missing: float | None = None
-    """What it lacks; None where it is the metric itself, and the target says."""
-
-
-class Steered(Protocol):
-    """A metric of one volume on its way."""
-
-    logarithmic: bool
-    """Whether what is missing is measured in logarithms, as for what spans decades."""
-
-    def __call__(self, hard: Tensor, soft: Tensor, miss: Callable[[float], float]) -> Evaluation:
-        """Args:
-        hard: [K, D, H, W] one-hot.
-        soft: [K, D, H, W] probabilities.
-        miss: of a value, its distance from the goal in tolerances.
-        """
-        ...
 
 
 def steered(
@@ -83,16 +45,14 @@ def steered(
         metric: what is asked for.
         phases: K names.
         materials: what they are made of.
-        training: S2 of the training data by phase, at 0, 1, 2, ... voxels.
+        training: curves of the training data such as `s2[pore]`, at 0, 1, 2, ... voxels.
+        periodic: the volume goes on beyond its border.
 
     Raises:
-        InputError: it can be measured but not steered, or lacks the phases' materials or the training's curve.
+        InputError: it has no gradient, or lacks the phases' materials or the training's curve.
     """
     if metric.name not in STEERED:
-        raise InputError(
-            f"target on {metric}: {metric.name} can be measured but not asked for; targets may be on "
-            f"{', '.join(STEERED)}"
-        )
+        raise InputError(f"target on {metric}: has no gradient to follow; those that have: {', '.join(STEERED)}")
     return STEERED[metric.name](
         _Asked(metric=metric, phases=phases, materials=materials, training=training, periodic=periodic)
     )
@@ -113,8 +73,9 @@ class _Asked:
         return self.phases.index(self.metric.phase or "")
 
     @property
-    def axis(self) -> int:
-        return AXES.index(self.metric.axis or "")
+    def axes(self) -> tuple[int, ...]:
+        """The one axis, or all that a mean is taken of."""
+        return tuple(AXES.index(part.axis or "") for part in self.metric.along())
 
     def needed_materials(self) -> "Materials":
         if self.materials is None:
@@ -124,10 +85,11 @@ class _Asked:
         return self.materials
 
     def needed_curve(self) -> Sequence[float]:
-        curve = (self.training or {}).get(self.metric.phase or "")
+        name = f"{self.metric.name.removesuffix('_discrepancy')}[{self.metric.phase}]"
+        curve = (self.training or {}).get(name)
         if curve is None:
             raise InputError(
-                f"target on {self.metric}: the bundle's card holds no S2 of its training; train the bundle again"
+                f"target on {self.metric}: the bundle's card holds no {name} of its training; train the bundle again"
             )
         return curve
 
@@ -177,7 +139,7 @@ class Diffusivity:
             self._leak = estimate / value
         gradient, direction = torch.zeros_like(soft), torch.zeros_like(soft)
         gradient[self._phase] = leaking.gradient[0]
-        direction[self._phase] = _spread(leaking.gradient[0], soft[self._phase], self._periodic)
+        direction[self._phase] = spread(leaking.gradient[0], soft[self._phase], self._periodic)
         return Evaluation(value=estimate, moves=(Move(gradient=gradient, direction=direction),))
 
 
@@ -203,27 +165,70 @@ class Conductivity:
             insulated = solve(exact, self._axis, periodic=self._periodic, start=self._field, tolerance=3e-4)
             value = float(insulated.value)
         gradient = found.gradient[0] * table[:, None, None, None]
-        direction = _follow(gradient, soft, self._periodic)
+        direction = follow(gradient, soft, self._periodic)
+        return Evaluation(value=value, moves=(Move(gradient=gradient, direction=direction),))
+
+
+class Mean:
+    """Mean of the axes."""
+
+    def __init__(self, parts: Sequence[Steered]) -> None:
+        self._parts = parts
+        self.logarithmic = parts[0].logarithmic
+
+    def __call__(self, hard: Tensor, soft: Tensor, miss: Callable[[float], float]) -> Evaluation:
+        # Near the goal each: whether their mean is can only be told from exact values.
+        found = [part(hard, soft, lambda _: 0.0) for part in self._parts]
+        moves = [move for each in found for move in each.moves]
+        gradient = torch.stack([move.gradient for move in moves]).mean(dim=0)
+        direction = torch.stack([move.direction for move in moves]).mean(dim=0)
+        value = sum(each.value for each in found) / len(found)
         return Evaluation(value=value, moves=(Move(gradient=gradient, direction=direction),))
 
 
 class Modulus:
-    """Young's modulus along an axis, the volume as a periodic cell, by its exact adjoint."""
+    """Young's modulus along an axis or its mean, the volume as a periodic cell, by its exact adjoint."""
 
     logarithmic = True
 
-    def __init__(self, stiffness: Tensor, axis: int, *, periodic: bool = False) -> None:
-        self._table, self._component, self._periodic = stiffness, 2 - axis, periodic  # x, y, z
+    def __init__(self, stiffness: Tensor, *axes: int, periodic: bool = False) -> None:
+        self._table, self._components, self._periodic = stiffness, [2 - axis for axis in axes], periodic  # x, y, z
         self._fields: Tensor | None = None
 
     def __call__(self, hard: Tensor, soft: Tensor, miss: Callable[[float], float]) -> Evaluation:
         cell = homogenize(hard.unsqueeze(0).float(), self._table, start=self._fields, tolerance=1e-3)
         self._fields = cell.displacements
         # The modulus is the least energy under this strain along the axis: stationary in the other strains.
-        strain = uniaxial_strain(cell.stiffness[0], self._component)
-        gradient = cell.stiffness_gradient(torch.outer(strain, strain).unsqueeze(0))[0].to(soft)
-        value = youngs_modulus(cell.stiffness[0], self._component)
-        direction = _follow(gradient, soft, self._periodic)
+        strains = [uniaxial_strain(cell.stiffness[0], component) for component in self._components]
+        weights = torch.stack([torch.outer(strain, strain) for strain in strains]).mean(dim=0)
+        gradient = cell.stiffness_gradient(weights.unsqueeze(0))[0].to(soft)
+        value = sum(youngs_modulus(cell.stiffness[0], component) for component in self._components) / len(strains)
+        direction = follow(gradient, soft, self._periodic)
+        return Evaluation(value=value, moves=(Move(gradient=gradient, direction=direction),))
+
+
+class Expansion:
+    """Thermal expansion along an axis or its mean, the volume as a periodic cell, by its exact adjoint."""
+
+    logarithmic = False  # it can have either sign
+
+    def __init__(self, stiffness: Tensor, expansion: Tensor, *axes: int, periodic: bool = False) -> None:
+        self._stiffness, self._expansion, self._periodic = stiffness, expansion, periodic
+        self._weights = torch.zeros(1, 6, dtype=torch.float64)
+        self._weights[0, [2 - axis for axis in axes]] = 1 / len(axes)  # x, y, z
+        self._fields: Tensor | None = None
+
+    def __call__(self, hard: Tensor, soft: Tensor, miss: Callable[[float], float]) -> Evaluation:
+        cell = homogenize(
+            hard.unsqueeze(0).float(), self._stiffness, self._expansion, start=self._fields, tolerance=1e-3
+        )
+        self._fields = cell.displacements
+        assert cell.expansion is not None
+        value = float((self._weights * cell.expansion).sum())  # NaN where nothing hangs together
+        gradient = (
+            cell.expansion_gradient(self._weights)[0].to(soft) if math.isfinite(value) else torch.zeros_like(soft)
+        )
+        direction = follow(gradient, soft, self._periodic)
         return Evaluation(value=value, moves=(Move(gradient=gradient, direction=direction),))
 
 
@@ -244,114 +249,77 @@ class Descriptor:
             indicators = hard.detach().clone().requires_grad_(True)
             value = self._number(indicators)
             [gradient] = torch.autograd.grad(value, indicators)
-        calm = torch.stack([_smoothed_twice(each, self._periodic) for each in _centred(gradient, soft)])
-        return Evaluation(value=float(value), moves=(Move(gradient=gradient, direction=_scaled(calm, soft)),))
+        calm = torch.stack([smooth(smooth(each, self._periodic), self._periodic) for each in centred(gradient, soft)])
+        return Evaluation(value=float(value.detach()), moves=(Move(gradient=gradient, direction=scaled(calm, soft)),))
 
 
-class Correlation:
-    """S2 of a phase against a wanted curve: every lag moves by itself, the value is what is left between the curves."""
+class SignedDescriptor(Descriptor):
+    """One that can have either sign, so that it has no logarithm."""
 
     logarithmic = False
 
-    def __init__(self, phase: int, wanted: Sequence[float], *, periodic: bool = False) -> None:
-        self._phase, self._wanted, self._periodic = phase, wanted, periodic
 
-    def __call__(self, hard: Tensor, soft: Tensor, miss: Callable[[float], float]) -> Evaluation:
-        mask = hard[self._phase]
-        lags = min(len(self._wanted), *mask.shape)
-        found = directional_s2(mask.bool(), lags, periodic=self._periodic).mean(dim=0).cpu().numpy()
-        value = float(relative_area(found, np.array(self._wanted[:lags])))
-        moves = []
-        for lag in (lag for lag in LAGS if lag < lags):
-            s2, slope = _pairs(mask, lag, self._periodic)
-            gradient, direction = torch.zeros_like(soft), torch.zeros_like(soft)
-            gradient[self._phase], direction[self._phase] = slope, _smoothed_twice(slope, self._periodic)
-            missing = 0.0 if miss(value) == 0 else self._wanted[lag] - s2
-            moves.append(Move(gradient=gradient, direction=_scaled(direction, soft), missing=missing))
-        return Evaluation(value=value, moves=tuple(moves))
+class MeanChord(Descriptor):
+    """Mean chord of a phase along an axis. Where it is infinite, or 0, it has no gradient: there it is followed as if
+    the volume had one interface more."""
 
+    def __init__(self, phase: int, axis: int, *, periodic: bool = False) -> None:
+        super().__init__(lambda soft: self._chord(soft[phase], axis), periodic=periodic)
 
-def _pairs(mask: Tensor, lag: int, periodic: bool = False) -> tuple[float, Tensor]:
-    """S2 at one lag, mean of the axes, and its derivative by the mask [D, H, W]."""
-    total, slope = 0.0, torch.zeros_like(mask)
-    for axis in range(3):
-        if periodic:
-            far = mask.roll(-lag, axis)
-            total += float((mask * far).mean()) / 3
-            slope += (far + mask.roll(lag, axis)) / (3 * mask.numel())
-            continue
-        count = mask.shape[axis] - lag
-        near, far = mask.narrow(axis, 0, count), mask.narrow(axis, lag, count)
-        total += float((near * far).mean()) / 3
-        slope.narrow(axis, 0, count).add_(far, alpha=1 / (3 * far.numel()))
-        slope.narrow(axis, lag, count).add_(near, alpha=1 / (3 * far.numel()))
-    return total, slope
+    def _chord(self, mask: Tensor, axis: int) -> Tensor:
+        chord = soft_mean_chord(mask, periodic=self._periodic)[axis]
+        if bool(chord.isfinite()) and float(chord.detach()) > 0:
+            return chord
+        per_step = soft_crossings(mask, periodic=self._periodic)[axis]
+        lifted = 2 * mask.mean() / (per_step + 1 / mask.shape[axis])
+        return lifted - lifted.detach() + chord.detach()
 
 
-def _spread(gradient: Tensor, p: Tensor, periodic: bool = False) -> Tensor:
-    """A direction [D, H, W] that follows a transport gradient without its spikes: smoothed, square root taken.
-
-    The gradient is concentrated in a few throats; followed as it is it would flip those voxels and reach no further.
-    """
-    root = _smooth(gradient.clamp(min=0), periodic).sqrt()
-    band = p * (1 - p)
-    scale = ((band * root.square()).sum() / band.sum().clamp(min=1e-12)).sqrt().clamp(min=1e-12)
-    return root / scale
+def _along(asked: _Asked, one: Callable[[int], Steered]) -> Steered:
+    """Of the axis that is asked for, or the mean of all."""
+    parts = [one(axis) for axis in asked.axes]
+    return parts[0] if len(parts) == 1 else Mean(parts)
 
 
-def _follow(gradient: Tensor, soft: Tensor, periodic: bool = False) -> Tensor:
-    """The same for all phases together: [K, D, H, W], either sign."""
-    centred = _centred(gradient, soft)
-    calm = torch.stack([_smooth(each, periodic) for each in centred])
-    return _scaled(calm.sign() * calm.abs().sqrt(), soft)
+def _diffusivity(asked: _Asked) -> Steered:
+    return _along(asked, lambda axis: Diffusivity(asked.phase, axis, periodic=asked.periodic))
 
 
-def _centred(gradient: Tensor, soft: Tensor) -> Tensor:
-    """Less the mean over the phases: what all phases share moves nothing."""
-    return gradient - (gradient * soft).sum(dim=0, keepdim=True)
+def _conductivity(asked: _Asked) -> Steered:
+    table = asked.needed_materials().conductivities(asked.phases)
+    return _along(asked, lambda axis: Conductivity(table[:, axis], axis, periodic=asked.periodic))
 
 
-def _scaled(direction: Tensor, soft: Tensor) -> Tensor:
-    """To a mean square of one where voxels are undecided."""
-    band = soft * (1 - soft)
-    return direction / ((band * direction.square()).sum() / band.sum().clamp(min=1e-12)).sqrt().clamp(min=1e-20)
-
-
-def _smoothed_twice(field: Tensor, periodic: bool) -> Tensor:
-    return _smooth(_smooth(field, periodic), periodic)
-
-
-def _smooth(field: Tensor, periodic: bool = False) -> Tensor:
-    """[D, H, W] over its nearest neighbours."""
-    if periodic:
-        for axis in range(3):
-            field = 0.5 * field + 0.25 * (field.roll(1, axis) + field.roll(-1, axis))
-        return field
-    out = field[None, None]
-    for axis in range(3):
-        kernel = field.new_tensor([0.25, 0.5, 0.25]).view([1, 1] + [3 if a == axis else 1 for a in range(3)])
-        out = F.conv3d(out, kernel, padding=[1 if a == axis else 0 for a in range(3)])
-    return out[0, 0]
+def _expansion(asked: _Asked) -> Steered:
+    materials = asked.needed_materials()
+    stiffness, expansion = materials.stiffnesses(asked.phases), materials.expansions(asked.phases)
+    return Expansion(stiffness, expansion, *asked.axes, periodic=asked.periodic)
 
 
 STEERED: dict[str, Callable[[_Asked], Steered]] = {
     "fraction": lambda asked: Fraction(asked.phase),
-    "diffusivity": lambda asked: Diffusivity(asked.phase, asked.axis, periodic=asked.periodic),
+    "diffusivity": _diffusivity,
+    "multigrid_diffusivity": _diffusivity,
     "surface_area": lambda asked: Descriptor(
         lambda soft: soft_surface_area(soft[asked.phase], periodic=asked.periodic), periodic=asked.periodic
     ),
-    "mean_chord": lambda asked: Descriptor(
-        lambda soft: soft_mean_chord(soft[asked.phase], periodic=asked.periodic)[asked.axis], periodic=asked.periodic
+    "mean_chord": lambda asked: _along(asked, lambda axis: MeanChord(asked.phase, axis, periodic=asked.periodic)),
+    "euler_number_density": lambda asked: SignedDescriptor(
+        lambda soft: soft_euler_number_density(soft[asked.phase], periodic=asked.periodic), periodic=asked.periodic
     ),
     "tpb_density": lambda asked: Descriptor(
         lambda soft: soft_tpb_density(soft.unsqueeze(0), periodic=asked.periodic)[0], periodic=asked.periodic
     ),
-    "s2_discrepancy": lambda asked: Correlation(asked.phase, asked.needed_curve(), periodic=asked.periodic),
-    "conductivity": lambda asked: Conductivity(
-        asked.needed_materials().conductivities(asked.phases)[:, asked.axis], asked.axis, periodic=asked.periodic
+    "s2_discrepancy": lambda asked: Curve(
+        asked.phase, asked.needed_curve(), s2_curve, s2_slope, periodic=asked.periodic
     ),
+    "lineal_path_discrepancy": lambda asked: Curve(
+        asked.phase, asked.needed_curve(), lineal_path_curve, lineal_path_slope, periodic=asked.periodic
+    ),
+    "conductivity": _conductivity,
     "elastic_modulus_gpa": lambda asked: Modulus(
-        asked.needed_materials().stiffnesses(asked.phases), asked.axis, periodic=asked.periodic
+        asked.needed_materials().stiffnesses(asked.phases), *asked.axes, periodic=asked.periodic
     ),
+    "thermal_expansion": _expansion,
 }
-"""Metrics that can be asked for."""
+"""Metrics whose exact gradient guidance follows. All others that the engine measures are met by selection."""

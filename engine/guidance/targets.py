@@ -2,7 +2,8 @@
 
 `METRIC=V±t`, `METRIC=V±p%`, `METRIC>=V`, `METRIC<=V`, `METRIC=[lo,hi]`; `+-` stands for `±`.
 `s2[PHASE]=training±p%` asks for the S2 of the training images, up to a share p of the area below it: the same as
-`s2_discrepancy[PHASE]<=p/100`.
+`s2_discrepancy[PHASE]<=p/100`; `lineal_path[PHASE]=training±p%` likewise.
+`maximize METRIC` and `minimize METRIC` ask for as much or as little as the other targets let it have.
 Every form is an interval [low, high], open towards infinity where one side is free.
 """
 
@@ -10,6 +11,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from engine.errors import InputError
 from engine.metrics import Metric, parse_metric
@@ -17,7 +19,8 @@ from engine.metrics import Metric, parse_metric
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _VALUE = re.compile(rf"^({_NUMBER})\s*(?:±|\+-)\s*({_NUMBER})\s*(%?)$")
 _INTERVAL = re.compile(rf"^\[\s*({_NUMBER})\s*,\s*({_NUMBER})\s*\]$")
-_TRAINING = re.compile(rf"^s2\[([^\[\]]*)\]\s*=\s*training\s*(?:±|\+-)\s*({_NUMBER})\s*%$")
+_TRAINING = re.compile(rf"^(s2|lineal_path)\[([^\[\]]*)\]\s*=\s*training\s*(?:±|\+-)\s*({_NUMBER})\s*%$")
+_EXTREME = re.compile(r"^(maximize|minimize)\s+(.+)$")
 _SPLIT = re.compile(r"^([a-z][a-z0-9_]*\s*(?:\[[^\[\]]*\])?)\s*(>=|<=|=)\s*(.+)$")
 
 
@@ -28,8 +31,14 @@ class Target:
     metric: Metric
     low: float = -math.inf
     high: float = math.inf
+    extreme: Literal["", "maximize", "minimize"] = ""
+    """Of a metric without limits: which way it is to go as far as the other targets let it."""
 
     def __post_init__(self) -> None:
+        if self.extreme:
+            if not (math.isinf(self.low) and math.isinf(self.high)):
+                raise InputError(f"{self.extreme} {self.metric}: has no limits; give them as a target of their own")
+            return
         if math.isnan(self.low) or math.isnan(self.high) or (math.isinf(self.low) and math.isinf(self.high)):
             raise InputError(f"target on {self.metric}: needs at least one finite limit")
         if self.low >= self.high:
@@ -41,18 +50,26 @@ class Target:
     @property
     def goal(self) -> float:
         """The value to steer towards: the middle, or the finite limit of a one-sided target."""
+        assert not self.extreme, "an extreme has no value to steer towards"
         if math.isinf(self.low):
             return self.high
         return self.low if math.isinf(self.high) else 0.5 * (self.low + self.high)
 
     def miss(self, value: float) -> float:
-        """Signed distance of `value` from the interval, in the metric's unit: 0 inside, < 0 below, > 0 above."""
+        """Signed distance of `value` from the interval, in the metric's unit: 0 inside, < 0 below, > 0 above.
+
+        What has no finite value holds nothing: infinite is above, NaN misses by NaN.
+        """
+        if not math.isfinite(value):
+            return value
         return min(value - self.low, 0.0) + max(value - self.high, 0.0)
 
     def holds(self, value: float | None) -> bool:
-        return value is not None and self.low <= value <= self.high
+        return value is not None and math.isfinite(value) and self.low <= value <= self.high
 
     def __str__(self) -> str:
+        if self.extreme:
+            return f"{self.extreme} {self.metric}"
         if math.isinf(self.low):
             return f"{self.metric}<={self.high:.6g}"
         if math.isinf(self.high):
@@ -70,16 +87,18 @@ def parse_target(text: str, phases: Sequence[str] | None = None) -> Target:
     Raises:
         InputError: the text is no target, or its metric, phase or axis is unknown.
     """
+    if extreme := _EXTREME.match(text.strip()):
+        return parse_extreme(extreme.group(2), extreme.group(1), phases)
     if training := _TRAINING.match(text.strip()):
-        metric = parse_metric(f"s2_discrepancy[{training.group(1)}]", phases)
-        if float(training.group(2)) <= 0:
+        metric = parse_metric(f"{training.group(1)}_discrepancy[{training.group(2)}]", phases)
+        if float(training.group(3)) <= 0:
             raise InputError(f"target '{text}': the tolerance must be above 0")
-        return Target(metric=metric, high=float(training.group(2)) / 100)
+        return Target(metric=metric, high=float(training.group(3)) / 100)
     split = _SPLIT.match(text.strip())
     if split is None:
         raise InputError(
-            f"target '{text}': expected METRIC=V±t, METRIC=V±p%, METRIC>=V, METRIC<=V, METRIC=[lo,hi] or "
-            "s2[PHASE]=training±p%"
+            f"target '{text}': expected METRIC=V±t, METRIC=V±p%, METRIC>=V, METRIC<=V, METRIC=[lo,hi], "
+            "s2[PHASE]=training±p% or lineal_path[PHASE]=training±p%"
         )
     metric = parse_metric(split.group(1), phases)
     relation, right = split.group(2), split.group(3).strip()
@@ -100,43 +119,11 @@ def parse_target(text: str, phases: Sequence[str] | None = None) -> Target:
     return Target(metric=metric, low=centre - tolerance, high=centre + tolerance)
 
 
-def check_feasible(targets: Sequence[Target], phases: Sequence[str]) -> None:
-    """Refuse targets that no structure can meet, before anything is computed.
-
-    Checked: each metric's own bounds; intervals on one metric that do not overlap; fractions that cannot sum
-    to one; a one-axis diffusivity whose lower limit is above the upper limit of the phase's fraction (the
-    Voigt bound, D_eff/D_0 <= fraction: Wiener 1912).
+def parse_extreme(metric: str, which: str, phases: Sequence[str] | None = None) -> Target:
+    """Read what is to be as large (`maximize`) or as small (`minimize`) as the other targets let it be.
 
     Raises:
-        InputError: naming the target and the feasible range.
+        InputError: the metric, its phase or its axis is unknown.
     """
-    ranges: dict[Metric, tuple[float, float]] = {}
-    for target in targets:
-        parse_metric(str(target.metric), phases)
-        kind = target.metric.kind
-        if target.low > kind.high or target.high < kind.low:
-            raise InputError(
-                f"target {target}: no structure has it; {target.metric} lies within [{kind.low:g}, {kind.high:g}]"
-            )
-        low, high = ranges.get(target.metric, (kind.low, kind.high))
-        low, high = max(low, target.low), min(high, target.high)
-        if low > high:
-            raise InputError(f"target {target}: contradicts another target on {target.metric}")
-        ranges[target.metric] = (low, high)
-    fractions = {phase: ranges.get(Metric("fraction", phase), (0.0, 1.0)) for phase in phases}
-    least, most = sum(low for low, _ in fractions.values()), sum(high for _, high in fractions.values())
-    if least > 1 + 1e-9 or most < 1 - 1e-9:
-        raise InputError(
-            f"the fraction targets cannot sum to 1: together the phases take between {least:.4g} and {most:.4g}"
-        )
-    for metric, (low, _) in ranges.items():
-        if metric.name != "diffusivity":
-            continue
-        assert metric.phase is not None
-        others = sum(fraction[0] for phase, fraction in fractions.items() if phase != metric.phase)
-        bound = min(fractions[metric.phase][1], 1 - others)
-        if low > bound:
-            raise InputError(
-                f"target {metric}>={low:.4g}: no structure has it; the Voigt bound limits one axis to the phase's "
-                f"fraction, at most {bound:.4g} here; feasible range [0, {bound:.4g}]"
-            )
+    assert which in ("maximize", "minimize")
+    return Target(metric=parse_metric(metric, phases), extreme=which)  # type: ignore[arg-type]

@@ -87,11 +87,24 @@ class Card:
         return self.autoencoder.factor << self.denoiser.halvings
 
     @property
-    def training_s2(self) -> dict[str, list[float]]:
-        """Mean S2 of the training crops by phase, at 0, 1, 2, ... pixels; empty where the card does not hold it."""
-        curves = self.metrics.get("training_curves", {})
-        found = {name: curves.get(f"s2[{name}]") for name in self.phase_names}
-        return {name: list(curve["mean"]) for name, curve in found.items() if curve is not None}
+    def training_means(self) -> dict[str, list[float]]:
+        """Mean curves of the training crops, `s2[phase]` and `lineal_path[phase]`, at 0, 1, 2, ... pixels; empty where
+        the card does not hold them."""
+        curves: dict[str, dict[str, list[float]]] = self.metrics.get("training_curves", {})
+        names = [f"{name}[{phase}]" for name in ("s2", "lineal_path") for phase in self.phase_names]
+        return {name: list(curves[name]["mean"]) for name in names if name in curves}
+
+    @property
+    def training_fractions(self) -> dict[str, tuple[float, float]]:
+        """5th and 95th percentile of the fractions of the training crops by phase; empty where the card does not hold
+        them."""
+        curves: dict[str, dict[str, list[float]]] = self.metrics.get("training_curves", {})
+        bands = {phase: curves.get(f"s2[{phase}]", {}) for phase in self.phase_names}
+        return {
+            phase: (band["low"][0], band["high"][0])
+            for phase, band in bands.items()
+            if band.get("low") and band.get("high")
+        }
 
     @property
     def phase_names(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from engine.errors import InputError
 from engine.guidance.targets import Target, parse_target
-from engine.metrics import Metric, all_metrics, parse_metric
+from engine.metrics import Metric, all_metrics, mean_metrics, parse_metric
 from studies.folder import STUDY_FILE
 from studies.table import read_structures, structure_schema
 from studies.yaml_file import read_yaml
@@ -86,7 +86,7 @@ class Rows:
     @cached_property
     def columns(self) -> list[Column]:
         """Every measured number of which some structure has a value, in the order of the table."""
-        metrics = {metric.column: metric for metric in all_metrics(self.phases)}
+        metrics = {metric.column: metric for metric in (*all_metrics(self.phases), *mean_metrics(self.phases))}
         fixed = set(structure_schema(()).names)
         found = []
         for field in self.table.schema:
@@ -138,7 +138,7 @@ class Rows:
         for row, targets in enumerate(self.targets):
             for target in targets:
                 if target.metric == metric:
-                    low[row], high[row] = target.low, target.high
+                    low[row], high[row] = np.fmax(low[row], target.low), np.fmin(high[row], target.high)
         return low, high
 
     @cached_property

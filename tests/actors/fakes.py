@@ -42,7 +42,7 @@ class FakeCard:
     )
 
     @property
-    def training_s2(self) -> dict[str, list[float]]:
+    def training_means(self) -> dict[str, list[float]]:
         return {}
 
 

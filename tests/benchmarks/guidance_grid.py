@@ -51,7 +51,7 @@ def run(case: Case, seed: int, bundle: Bundle, inference: Inference, natural: Na
         bundle.card.phases,
         metrics=[target.metric for target in targets],
         materials=case.materials,
-        training=bundle.card.training_s2,
+        training=bundle.card.training_means,
     )
     values = {str(target.metric): found.values[target.metric].value for target in targets}
     attained = judge(targets, found) == "attained"

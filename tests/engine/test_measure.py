@@ -43,6 +43,33 @@ def test_a_volume_has_descriptors_and_properties(certify: bool) -> None:
     assert {"diffusivity of pore", "mean_pore_size of solid"} <= set(notes)
 
 
+def test_a_mean_of_the_axes_is_measured_where_it_is_asked_for() -> None:
+    mean, moved = Metric("diffusivity", "pore"), Metric("mean_chord", "pore")
+    found = measure(slab(), PHASES, certify=False, also=[mean, moved])
+    values = {axis: found.values[Metric("diffusivity", "pore", axis)].value for axis in "zyx"}
+    assert found.values[mean].value == pytest.approx(sum(values.values()) / 3) == pytest.approx(1 / 3, abs=2e-3)
+    assert found.values[mean].outcome is Outcome.DOES_NOT_PERCOLATE  # along y
+    assert found.values[moved].value is None and found.values[moved].outcome is Outcome.UNBOUNDED
+    assert list(measure(slab(), PHASES, certify=False, metrics=[mean]).values) == [
+        *(Metric("diffusivity", "pore", axis) for axis in "zyx"),
+        mean,
+    ]
+    image = measure(slab()[:, :, 0], PHASES, certify=False, metrics=[mean]).values
+    assert image[mean].value == pytest.approx(0.25, abs=2e-3) and len(image) == 3
+
+
+def test_curves_are_compared_with_those_of_the_training() -> None:
+    curves = measure(slab(), PHASES, metrics=[]).curves
+    training = {
+        "s2[pore]": (2 * curves["s2[pore]"]).tolist(),
+        "lineal_path[solid]": curves["lineal_path[solid]"].tolist(),
+    }
+    found = measure(slab(), PHASES, certify=False, training=training).values
+    assert found[Metric("s2_discrepancy", "pore")].value == pytest.approx(0.5)
+    assert found[Metric("lineal_path_discrepancy", "solid")].value == 0
+    assert Metric("s2_discrepancy", "solid") not in found
+
+
 def test_both_solvers_values_are_kept() -> None:
     labels = np.where(structures.level_cut((14, 14, 14), 0.6, 1.2, seed=3), 3, 7).astype(np.uint8)
     both = measure(labels, PHASES).values

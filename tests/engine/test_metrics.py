@@ -1,7 +1,7 @@
 import pytest
 
 from engine.errors import InputError
-from engine.metrics import KINDS, Metric, all_metrics, in_micrometres, parse_metric
+from engine.metrics import KINDS, Metric, all_metrics, in_micrometres, mean_metrics, parse_metric
 
 PHASES = ("pore", "ni", "ysz")
 
@@ -37,8 +37,18 @@ def test_forms_and_columns(text: str, metric: Metric, column: str) -> None:
     assert metric.column == column
 
 
+def test_a_mean_is_named_without_its_axis() -> None:
+    mean = parse_metric("diffusivity[pore]", PHASES)
+    assert mean.is_mean and mean in mean_metrics(PHASES) and parse_metric(str(mean), PHASES) == mean
+    assert mean.along() == tuple(parse_metric(f"diffusivity[pore,{axis}]") for axis in "zyx")
+    assert mean.along(("y", "x")) == mean.along()[1:]
+    assert mean.meaning.endswith("; phase pore, mean of the axes")
+    assert parse_metric("fraction[pore]").along() == (parse_metric("fraction[pore]"),)
+    assert len(mean_metrics(PHASES)) == sum(metric.axis == "z" for metric in all_metrics(PHASES))
+
+
 def test_columns_are_distinct() -> None:
-    columns = [metric.column for metric in all_metrics(PHASES)]
+    columns = [metric.column for metric in (*all_metrics(PHASES), *mean_metrics(PHASES))]
     assert len(set(columns)) == len(columns)
 
 
@@ -59,8 +69,9 @@ def test_two_phases_have_no_triple_line() -> None:
         ("fracton[pore]", "did you mean 'fraction'"),
         ("fraction", r"expected fraction\[PHASE\]"),
         ("fraction[]", r"expected fraction\[PHASE\]"),
-        ("diffusivity[pore]", r"expected diffusivity\[PHASE,AXIS\]"),
-        ("percolating_tpb_density", r"expected percolating_tpb_density\[AXIS\]"),
+        ("diffusivity", r"expected diffusivity\[PHASE,AXIS\] or diffusivity\[PHASE\]$"),
+        ("diffusivity[pore,z,y]", r"expected diffusivity\[PHASE,AXIS\]"),
+        ("percolating_tpb_density[x,y]", r"expected percolating_tpb_density\[AXIS\] or percolating_tpb_density$"),
         ("tpb_density[pore]", "expected tpb_density$"),
         ("fraction[por]", "did you mean 'pore'"),
         ("diffusivity[pore,w]", "must be z, y or x, not 'w'"),

@@ -45,6 +45,14 @@ def test_every_column_says_its_unit_and_meaning() -> None:
         assert len(columns) == 2 * enough * phases * axes  # the value and its outcome
 
 
+def test_a_mean_of_the_axes_has_a_column_where_it_was_asked_for(tmp_path: Path) -> None:
+    asked = row("a", diffusivity_pore=0.2, diffusivity_pore_outcome="converged")
+    assert "diffusivity_pore" not in structure_schema(PHASES).names
+    write_rows(tmp_path, [asked, row("b")], PHASES)
+    write_rows(tmp_path, [row("c")], PHASES)
+    assert read_structures(tmp_path)["diffusivity_pore"].to_pylist() == [0.2, None, None]
+
+
 def test_rows_come_back_with_schema_and_nulls_for_what_they_lack(tmp_path: Path) -> None:
     path = write_rows(tmp_path, [row("a", fraction_pore=0.2, targets=["x"], trial=3)], PHASES)
     assert path.parent.name == "structures"
