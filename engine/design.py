@@ -138,6 +138,9 @@ def check_request(request: Request, card: Card, device: str = "cpu") -> None:
     guidance = request.settings.guidance
     if guidance == "sds-slices":
         check_slice_targets(request.targets)
+    extreme = next((target for target in request.targets if target.extreme), None)
+    if guidance != "volume" and extreme is not None:
+        raise InputError(f"guidance {guidance}: has no way to {extreme}; use volume")
     if guidance != "volume" and request.periodic and request.targets:
         raise InputError(f"guidance {guidance}: its planes end at the faces; use volume for periodic volumes")
 

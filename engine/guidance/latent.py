@@ -29,7 +29,8 @@ from torch import Tensor
 
 from engine.guidance.distillation import distillation_gradient
 from engine.guidance.slices import TrainableCodec
-from engine.guidance.steering import Evaluation, Steered, steered
+from engine.guidance.moves import Evaluation, Steered
+from engine.guidance.steering import steered
 from engine.guidance.targets import Target
 from engine.guidance.volume import LEAST_ROUNDS, MARGIN, Guided, one_hot, relative_miss
 from engine.outcomes import DesignOutcome

@@ -108,7 +108,7 @@ def _on_latents(
         correlations=autocovariance[..., 1],
         on_step=on_step,
         materials=[request.materials for request in requests],
-        training=bundle.card.training_s2,
+        training=bundle.card.training_means,
     )
 
 
