@@ -37,7 +37,7 @@ class DrawnSet:
     title: str
     """What is going on, for the progress bar."""
     phases: Mapping[str, int]
-    """Label of each phase."""
+    """Label of each phase; none of grey-level images."""
     shape: tuple[int, ...]
     """(y, x) or (z, y, x)."""
     seed: int
@@ -101,6 +101,8 @@ class DrawnSet:
             "device": "cpu",
             "volume_sha256": volume_sha256(labels if dimensions == 3 else labels[None]),
         }
+        if not self.phases:
+            return row
         fractions = volume_fractions(labels, list(self.phases.values()), space_dims=dimensions).tolist()
         for (name, label), fraction in zip(self.phases.items(), fractions, strict=True):
             area = float(surface_area(labels == label, space_dims=dimensions))
@@ -144,7 +146,9 @@ def complete(wanted: DrawnSet) -> "list[Row]":
 
 
 def print_fractions(rows: "Sequence[Row]", wanted: DrawnSet) -> None:
-    """The first rows with their phase fractions."""
+    """The first rows with their phase fractions; nothing of grey-level images."""
+    if not wanted.phases:
+        return
     columns = [f"fraction_{name}" for name in wanted.phases]
     shown = rows[:SHOWN]
     print(table(["structure", *columns], [[row["structure_id"], *(row[name] for name in columns)] for row in shown]))
@@ -156,7 +160,8 @@ def next_steps(wanted: DrawnSet, material: str) -> str:
     """The last lines of a command: what is there, and how to look at it."""
     noun = "image" if len(wanted.shape) == 2 else "volume"
     labels = ", ".join(f"{label} {name}" for name, label in wanted.phases.items())
+    values = f"labels: {labels}" if wanted.phases else "grey values 0 to 255"
     return (
         f'\nall columns: mesoforge query {wanted.out} "SELECT * FROM structures"\n'
-        f"{wanted.count} {noun}{'s' if wanted.count > 1 else ''} of {material} in {wanted.out}; labels: {labels}"
+        f"{wanted.count} {noun}{'s' if wanted.count > 1 else ''} of {material} in {wanted.out}; {values}"
     )

@@ -14,27 +14,33 @@ from engine.plots.style import phase_rgb
 from engine.plots.view import view_from_corner
 
 SIDES = {2: (96, 96), 3: (64, 64, 64)}
-COLUMNS = 5
+COLUMNS = 6
 
 
 def sheet(dimensions: int) -> Any:
-    """One sample of every material; in 3D the first phase is see-through where the second says more without it."""
+    """One sample of every material; in 3D the first phase is see-through where the second says more without it, of
+    grey values a slice."""
     from matplotlib.figure import Figure
 
     rows = -(-len(MATERIALS) // COLUMNS)
     figure = Figure(figsize=(9.0, 1.95 * rows if dimensions == 2 else 2.2 * rows), layout="constrained")
-    for name, panel in zip(MATERIALS, figure.subplots(rows, COLUMNS).flat, strict=True):
+    panels = figure.subplots(rows, COLUMNS).flat
+    for name, panel in zip(MATERIALS, panels, strict=False):
         material = make_material(name, dimensions=dimensions)
-        labels, colours = material.sample(SIDES[dimensions], seed=1), phase_rgb(len(material.phases))
+        labels, colours = material.sample(SIDES[dimensions], seed=1), phase_rgb(max(2, len(material.phases)))
         if len(material.phases) == 2:
             colours = colours[::-1]  # the matrix light, as a background is
-        if dimensions == 2:
+        if not material.phases:
+            panel.imshow(labels[0] if dimensions == 3 else labels, cmap="gray", vmin=0, vmax=255)
+        elif dimensions == 2:
             panel.imshow(colours[labels], interpolation="nearest")
         else:
             shown = np.ones(len(material.phases), dtype=bool)
             shown[0] = name not in ("spheres", "fibres", "disks")
             panel.imshow(view_from_corner(labels, colours, shown, pixels=260))
         panel.set_title(name, fontsize=9)
+        panel.set_axis_off()
+    for panel in panels:
         panel.set_axis_off()
     return figure
 

@@ -38,7 +38,7 @@ from engine.memory import (
     structure_bytes,
     structures_at_once,
 )
-from engine.models.bundle import Bundle, Card
+from engine.models.bundle import Bundle, Card, check_makes_volumes
 from engine.models.inference import Inference
 from engine.outcomes import DesignOutcome
 from engine.parallel import one_thread
@@ -114,10 +114,7 @@ def check_request(request: Request, card: Card, device: str = "cpu") -> None:
         InputError: a shape that does not fit the autoencoder or the memory of the device, or a target no structure can
             have.
     """
-    if card.classes:
-        raise InputError(
-            f"bundle {card.name}: makes images of {len(card.classes)} classes, not volumes; mesoforge sample draws them"
-        )
+    check_makes_volumes(card)
     step, phases = card.side_step, card.phase_names
     if any(side % step or side < SMALLEST_SIDE for side in request.shape):
         raise InputError(

@@ -1,5 +1,8 @@
 """2D images from a bundle: the plain reverse process, with classes and classifier-free guidance.
 
+Of a bundle of phases, labels. Of one of grey-level images, grey values 0..255, or labels where the class asked for was
+segmented: its grey values are cut half-way between those of its labels.
+
 Shapes: `B` images, `C` latent channels, `K` phases, `H W` pixels.
 """
 
@@ -13,6 +16,7 @@ from numpy.typing import NDArray
 
 from engine.design import sampler_numbers
 from engine.errors import InputError
+from engine.micrographs.grey import WHITE, nearest_label
 from engine.models.bundle import Bundle, Card
 from engine.models.condition import Condition
 from engine.models.inference import Inference
@@ -68,6 +72,18 @@ def check_images(card: Card, size: tuple[int, int], settings: ImageSettings) -> 
     return Condition(plane=plane, label=label)
 
 
+def image_phases(card: Card, settings: ImageSettings) -> dict[str, int]:
+    """Label of each phase of the images that `sample_images` draws; empty of grey values."""
+    if card.grey:
+        return {f"phase_{label}": label for label in _labels(card, settings)}
+    return {phase.name: phase.label for phase in card.phases}
+
+
+def _labels(card: Card, settings: ImageSettings) -> tuple[int, ...]:
+    """Of the class asked for, where it was segmented."""
+    return () if settings.label is None else card.class_labels[card.classes.index(settings.label)]
+
+
 @torch.no_grad()
 def sample_images(
     bundle: Bundle,
@@ -77,7 +93,7 @@ def sample_images(
     settings: ImageSettings | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.uint8]:
-    """Labelled images [B, H, W], one per seed; an image depends on its seed alone.
+    """Labelled or grey images [B, H, W], one per seed; an image depends on its seed alone.
 
     Raises:
         InputError: as `check_images`.
@@ -99,6 +115,9 @@ def sample_images(
                 x = solver.step(x, clean, abar, following, fresh)
             if on_step is not None:
                 on_step(step + 1, numbers.steps)
-        indices = inference.decode(x).argmax(dim=1).cpu().numpy()
+        decoded = inference.decode(x).cpu()
+    if bundle.card.grey:
+        values, of_class = decoded[:, 0].numpy(), _labels(bundle.card, settings)
+        return nearest_label(values, of_class) if of_class else np.round(values * WHITE).astype(np.uint8)
     labels: NDArray[np.uint8] = np.array([phase.label for phase in bundle.card.phases], dtype=np.uint8)
-    return np.take(labels, indices)
+    return np.take(labels, decoded.argmax(dim=1).numpy())

@@ -19,7 +19,7 @@ import torch
 from engine.calibrate import choose_numbers, image_statistics, latent_statistics, match_composition, uncorrected
 from engine.errors import InputError
 from engine.micrographs.crops import CropSampler
-from engine.micrographs.micrograph import Micrographs
+from engine.micrographs.micrograph import Micrographs, listed
 from engine.models.bundle import CARD, WEIGHTS, Bundle, Card, Phase, load_bundle, read_card, save_bundle
 from engine.models.checkpoint import write_atomically
 from engine.models.inference import Inference
@@ -80,7 +80,7 @@ def train(
         denoiser=networks.denoiser.config,
         schedule=config.schedule_numbers,
         calibration={"numbers": asdict(SamplerNumbers())},
-        data=tuple(asdict(record) for record in micrographs.sources),
+        data=tuple(asdict(record) for record in listed(micrographs.sources)),
         source=source,
         licence=licence,
         training={"command": command, "seed": config.seed, "config": asdict(config), "torch": torch.__version__},
@@ -88,10 +88,17 @@ def train(
         weights_sha256="",
         classes=micrographs.classes,
         descriptors=networks.descriptors,
+        grey=micrographs.grey,
+        class_labels=micrographs.class_labels,
     )
     # Saved and read back first: the calibration and every metric are those of the file (half precision), not of the
     # networks in memory.
     channels = networks.autoencoder.config.latent_channels
+    if micrographs.grey is not None:  # no volume comes of it: there is nothing to calibrate
+        card = replace(card, metrics=dict(networks.metrics))
+        card = save_bundle(out, card, networks.autoencoder, networks.denoiser, *_placeholders(channels, 1))
+        shutil.rmtree(workspace)
+        return card
     save_bundle(workspace, card, networks.autoencoder, networks.denoiser, *_placeholders(channels, len(card.phases)))
     bundle = load_bundle(workspace, config.device)
     inference = Inference(bundle)

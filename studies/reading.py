@@ -31,10 +31,11 @@ BundleFacts = tuple[tuple[str, ...], str]  # phase names, hash
 
 
 def bundle_facts(bundle: str) -> BundleFacts:
-    """Phase names and hash of a bundle, from its card alone."""
-    from engine.models.bundle import read_card
+    """Phase names and hash of a bundle of volumes, from its card alone."""
+    from engine.models.bundle import check_makes_volumes, read_card
 
     card = read_card(bundle)
+    check_makes_volumes(card)
     return tuple(phase.name for phase in card.phases), card.hash
 
 

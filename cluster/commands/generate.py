@@ -225,10 +225,11 @@ def _prepare(
     """Everything that can be wrong with the input is found here, before anything is loaded or written."""
     from engine.design import check_request
     from engine.export.formats import known_format
-    from engine.models.bundle import read_card
+    from engine.models.bundle import check_makes_volumes, read_card
     from engine.properties.materials import load_materials
 
     card = read_card(model)
+    check_makes_volumes(card)
     parsed = tuple(parse_target(text, card.phase_names) for text in targets)
     structures = StructureSet(
         out=out,

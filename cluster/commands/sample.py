@@ -50,14 +50,15 @@ def sample(
 ) -> None:
     """Draw 2D images that look like a bundle's micrographs.
 
-    Stopped and given again, the same command makes what is missing; a higher --count adds to it.
+    Stopped and given again, the same command makes what is missing; a higher --count adds to it. A bundle of grey-level
+    images draws grey values, and labels of those of its classes that were segmented.
 
     \b
     Examples:
       mesoforge sample --model berea --count 16 --size 128 --seed 1 --out images
       mesoforge sample --model six-materials --class alloy --guidance-weight 2 --count 100 --seed 1 --out alloy
     """
-    from engine.images import ImageSettings, check_images
+    from engine.images import ImageSettings, check_images, image_phases
     from engine.models.bundle import read_card
     from engine.request import Settings
 
@@ -74,7 +75,7 @@ def sample(
         recipe=f"{card.hash}/{settings}",
         origin=card.name,
         title=f"drawing images of {label or card.name}",
-        phases={phase.name: phase.label for phase in card.phases},
+        phases=image_phases(card, settings),
         shape=(size, size),
         seed=seed,
         count=count,

@@ -54,6 +54,12 @@ def train(
             help="Another setting than the preset's, such as prediction=epsilon; a wrong name lists them all.",
         ),
     ] = None,
+    grey: Annotated[
+        bool,
+        typer.Option(
+            "--grey", help="Learn the grey values themselves, without phases: a bundle of 2D images (mesoforge sample)."
+        ),
+    ] = False,
     classes: Annotated[
         list[str] | None,
         typer.Option("--class", metavar="NAME=PATH", help="Images of one of several classes, instead of --images."),
@@ -92,7 +98,9 @@ def train(
       mesoforge train --images slices/*.png --phases pore,solid --segment otsu --out my_bundle --preset gpu
       mesoforge train --images xy=top.tif --images xz,yz=sides/*.png --phases pore,solid --out layered
       mesoforge train --check rock.tif
+      mesoforge train --images sem/*.png --grey --out grey_bundle
     """
+    from engine.micrographs.grey import read_grey
     from engine.micrographs.read import read_micrographs
     from engine.train import check_folder
     from engine.train import train as train_bundle
@@ -102,8 +110,11 @@ def train(
     by_class = _by_class(classes or [])
     if not paths and not by_class:
         raise InputError("--images: no image is named; give files, folders or patterns (see mesoforge train --help)")
-    if not check and (phases is None or out is None):
-        missing = "--phases" if phases is None else "--out"
+    if grey and (phases is not None or segment is not None or check):
+        other = "--phases" if phases is not None else "--segment" if segment is not None else "--check"
+        raise InputError(f"--grey: learns grey values as they are, without phases; leave out {other} or --grey")
+    if not check and ((phases is None and not grey) or out is None):
+        missing = "--phases" if phases is None and not grey else "--out"
         raise InputError(f"{missing}: is needed to train (mesoforge train --check examines images without it)")
     if out is not None:
         check_folder(out)
@@ -121,15 +132,20 @@ def train(
         print("\n".join([*_plan(found, config, out), "", *_diagnosis(findings)]))
         return
     assert out is not None
-    micrographs = read_micrographs(
-        paths,
-        names,
-        segment=segment,
-        region=region,
-        voxel_size_um=voxel_size_um,
-        minimum=config.crop,
-        classes=by_class,
-    )
+    if grey:
+        micrographs = read_grey(
+            paths, region=region, voxel_size_um=voxel_size_um, minimum=config.crop, classes=by_class
+        )
+    else:
+        micrographs = read_micrographs(
+            paths,
+            names,
+            segment=segment,
+            region=region,
+            voxel_size_um=voxel_size_um,
+            minimum=config.crop,
+            classes=by_class,
+        )
     speaks = int(os.environ.get("RANK", "0")) == 0  # of several processes (torchrun) one does
     if speaks:
         print("\n".join(_plan(micrographs, config, out)))
@@ -147,10 +163,9 @@ def train(
     if not speaks:
         return
     print(f"wrote {out}")
-    if by_class:
-        print(
-            f"try it: mesoforge sample --model {out} --class {next(iter(by_class))} --count 16 --out {out.name}_images"
-        )
+    if grey or by_class:
+        of_class = f" --class {next(iter(by_class))}" if by_class else ""
+        print(f"try it: mesoforge sample --model {out}{of_class} --count 16 --out {out.name}_images")
     else:
         print(f"try it: mesoforge reconstruct --model {out} --count 4 --size 64 --seed 1 --out {out.name}_volumes")
 
@@ -211,9 +226,15 @@ def _parsed(text: str, value: str, like: object, kind: object) -> Any:
 def _plan(micrographs: "Micrographs", config: "TrainingConfig", out: Path | None) -> list[str]:
     shares = zip(micrographs.phases, micrographs.labels, micrographs.fractions, strict=True)
     size = "not known" if micrographs.voxel_size_um is None else f"{micrographs.voxel_size_um:g} um"
+    if micrographs.grey is not None:
+        values = "grey values: 0 to 255 stand for {:g} to {:g} of the files".format(*micrographs.grey)
+        cut = [name for name, labels in zip(micrographs.classes, micrographs.class_labels, strict=True) if labels]
+        values += f"; segmented classes: {', '.join(cut)}" if cut else ""
+    else:
+        values = "phases: " + ", ".join(f"{name} = label {label} ({share:.4f})" for name, label, share in shares)
     return [
         micrographs.describe(),
-        "phases: " + ", ".join(f"{name} = label {label} ({share:.4f})" for name, label, share in shares),
+        values,
         f"voxel size: {size}; crops of {config.crop}x{config.crop}, batches of {config.batch}, on {config.device}",
         f"autoencoder {config.autoencoder_steps} steps, denoiser {config.denoiser_steps} steps, seed {config.seed}"
         + (f", into {out}" if out is not None else ""),

@@ -17,7 +17,7 @@ class Crops(NamedTuple):
     """A batch."""
 
     indices: Tensor
-    """Phase indices, int64 [B, N, N]."""
+    """Phase indices (or grey values 0..255), int64 [B, N, N]."""
     planes: Tensor
     """Axis across the plane of each, int64 [B]; -1 for none."""
     labels: Tensor
@@ -66,3 +66,8 @@ class CropSampler:
 def one_hot(indices: Tensor, phases: int) -> Tensor:
     """Phase indices [B, ...] -> float32 one-hot [B, K, ...]."""
     return torch.nn.functional.one_hot(indices.long(), phases).movedim(-1, 1).float()
+
+
+def grey_field(values: Tensor) -> Tensor:
+    """Grey values 0..255 [B, ...] -> one channel of float32 0..1 [B, 1, ...]."""
+    return (values.float() / 255)[:, None]

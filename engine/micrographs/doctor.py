@@ -173,13 +173,15 @@ def grey_finding(values: NDArray[Any], thresholds: Sequence[float]) -> Finding:
         f"cut moved by {step:.3g} ({SHIFTED:.0%} of the range) moves a fraction by {moved:.3f}"
     )
     if share >= CLEAR_SHARE and moved < UNSURE_FRACTION:
-        return Finding(topic="grey values", verdict=Verdict.GOOD, text=text, remedy="train with --segment otsu")
+        remedy = "train with --segment otsu; or with --grey for 2D images of these grey values, without phases"
+        return Finding(topic="grey values", verdict=Verdict.GOOD, text=text, remedy=remedy)
     return Finding(
         topic="grey values",
         verdict=Verdict.POOR if share < OVERLAP_SHARE else Verdict.CAUTION,
         text=text,
         remedy="the phases overlap in grey value: segment with a tool that sees texture and edges (ilastik, Weka, "
-        "watershed) and train on its labels; a bundle is only as right as the segmentation",
+        "watershed) and train on its labels; a bundle is only as right as the segmentation. For 2D images without "
+        "phases train on the grey values themselves (--grey)",
     )
 
 

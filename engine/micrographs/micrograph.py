@@ -1,6 +1,8 @@
-"""Labelled training images as the rest of the engine sees them: phase indices, with their origin."""
+"""Training images as the rest of the engine sees them: phase indices or grey values, with their origin."""
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -27,6 +29,30 @@ class Source:
     """The grey values the rule cut at; phase index i+1 starts above thresholds[i]."""
     planes: str = ""
     """Planes that its slices are, such as `xy` or `xz,yz`; empty where the material looks alike in all of them."""
+
+
+MOST_LISTED = 100
+"""Sources that a card lists one by one."""
+
+
+def listed(sources: Sequence[Source]) -> tuple[Source, ...]:
+    """The sources; of more than MOST_LISTED, those that differ by name and content only in one entry, with the names
+    of the first and the last, their number, and the sha256 of all their hashes in a row."""
+    if len(sources) <= MOST_LISTED:
+        return tuple(sources)
+    kinds: dict[Source, list[Source]] = {}
+    for source in sources:
+        kinds.setdefault(replace(source, name="", sha256=""), []).append(source)
+    return tuple(
+        same[0]
+        if len(same) == 1
+        else replace(
+            kind,
+            name=f"{same[0].name} ... {same[-1].name} ({len(same)} files)",
+            sha256=hashlib.sha256("".join(each.sha256 for each in same).encode()).hexdigest(),
+        )
+        for kind, same in kinds.items()
+    )
 
 
 PLANES = ("xy", "xz", "yz")
@@ -67,9 +93,9 @@ class Micrographs:
     """
 
     arrays: tuple[NDArray[np.uint8], ...]
-    """Phase indices 0..K-1, each (y, x) or (z, y, x), C-contiguous."""
+    """Phase indices 0..K-1, or grey values 0..255; each (y, x) or (z, y, x), C-contiguous."""
     phases: tuple[str, ...]
-    """K names; phase index i is phases[i]."""
+    """K names; phase index i is phases[i]. None of grey images."""
     labels: tuple[int, ...]
     """Label in the files of each phase index, ascending, within 0..255."""
     sources: tuple[Source, ...]
@@ -81,11 +107,17 @@ class Micrographs:
     """Names of the kinds of material that one model learns; empty for one material."""
     class_of: tuple[int, ...] = ()
     """Index of each array's class."""
+    grey: tuple[float, float] | None = None
+    """Values in the files that the grey values 0 and 255 stand for; None: the arrays hold phase indices."""
+    class_labels: tuple[tuple[int, ...], ...] = ()
+    """Of grey images, for each class: its labels, where it was segmented (they are evenly spaced grey values here);
+    empty where it has grey values of its own."""
 
     def __post_init__(self) -> None:
         assert self.arrays and len(self.arrays) == len(self.sources)
         assert not self.planes or len(self.planes) == len(self.arrays)
         assert not self.classes or len(self.class_of) == len(self.arrays)
+        assert self.grey is None or (not self.phases and len(self.class_labels) == len(self.classes))
         assert len(self.phases) == len(self.labels)
         assert all(array.dtype == np.uint8 and array.ndim in (2, 3) for array in self.arrays)
         assert len({array.ndim for array in self.arrays}) == 1
@@ -121,7 +153,9 @@ class Micrographs:
 
     @cached_property
     def fractions(self) -> tuple[float, ...]:
-        """Share of each phase over all pixels or voxels, in the order of `phases`."""
+        """Share of each phase over all pixels or voxels, in the order of `phases`; empty of grey images."""
+        if self.grey is not None:
+            return ()
         counts = np.zeros(len(self.phases), dtype=np.int64)
         for array in self.arrays:
             counts += [np.count_nonzero(array == index) for index in range(len(self.phases))]

@@ -4,6 +4,7 @@ import glob
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,19 +53,14 @@ def read_micrographs(
     names = _checked_phases(phases)
     rule = None if segment is None else parse_rule(segment, len(names))
     cut = parse_region(region) if region else {}
-    if voxel_size_um is not None and not (math.isfinite(voxel_size_um) and voxel_size_um > 0):
-        raise InputError(f"voxel size: must be a positive length in micrometres, not {voxel_size_um}")
-    files, planes, class_of = _find_all(paths, classes or {})
+    check_voxel_size(voxel_size_um)
+    files, planes, class_of = find_all(paths, classes or {})
     arrays: list[NDArray[np.uint8]] = []
     sources: list[Source] = []
     sizes: list[float | None] = []
     for path, shown in zip(files, planes or [()] * len(files), strict=True):
         array, source, size_um = _read_one(path, names, rule, cut, minimum, shown)
-        if arrays and array.ndim != arrays[0].ndim:
-            raise InputError(
-                f"{path}: holds {array.ndim}D data, while {files[0]} holds {arrays[0].ndim}D; train on images or on "
-                "volumes"
-            )
+        check_alike(path, array, files[0], (arrays or [array])[0])
         arrays.append(array)
         sources.append(source)
         sizes.append(size_um)
@@ -85,7 +81,21 @@ def read_micrographs(
     )
 
 
-def _find_all(
+def check_voxel_size(voxel_size_um: float | None) -> None:
+    """Raise InputError for what is no length."""
+    if voxel_size_um is not None and not (math.isfinite(voxel_size_um) and voxel_size_um > 0):
+        raise InputError(f"voxel size: must be a positive length in micrometres, not {voxel_size_um}")
+
+
+def check_alike(path: Path, array: NDArray[Any], first_path: Path, first: NDArray[Any]) -> None:
+    """Raise InputError where images and volumes are mixed."""
+    if array.ndim != first.ndim:
+        raise InputError(
+            f"{path}: holds {array.ndim}D data, while {first_path} holds {first.ndim}D; train on images or on volumes"
+        )
+
+
+def find_all(
     paths: Sequence[str | Path], classes: Mapping[str, Sequence[str | Path]]
 ) -> tuple[list[Path], tuple[tuple[int, ...], ...], tuple[int, ...]]:
     """Files, their planes, and the index of each one's class."""
@@ -102,7 +112,8 @@ def _find_all(
     class_of: list[int] = []
     for index, (name, members) in enumerate(classes.items()):
         found, shown = find_planes(members)
-        twice = next((file for file in found if file.resolve() in {other.resolve() for other in files}), None)
+        known = {other.resolve() for other in files}
+        twice = next((file for file in found if file.resolve() in known), None)
         if twice is not None:
             raise InputError(f"{twice}: is in two classes, one of them {name}; give it to one")
         if index and bool(shown) != bool(planes):
@@ -216,6 +227,30 @@ def _read_one(
     path: Path, phases: tuple[str, ...], rule: Rule | None, region: Region, minimum: int, planes: tuple[int, ...]
 ) -> tuple[NDArray[np.uint8], Source, float | None]:
     """One file as labels 0..255 (phase indices where a rule is given), its origin and its voxel size."""
+    part = read_part(path, region, minimum, planes)
+    if rule is None:
+        labels = as_labels(part.array, path, most=max(MOST_LABELS, len(phases)), is_colour=part.is_colour)
+        return labels, part.source, part.voxel_size_um
+    labels, thresholds = segment(part.array, rule, len(phases), where=str(path))
+    return labels, replace(part.source, segment=rule.text, thresholds=thresholds), part.voxel_size_um
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Part:
+    """The part of a file that is trained on, as it stands there."""
+
+    array: NDArray[Any]
+    is_colour: bool
+    source: Source
+    voxel_size_um: float | None
+
+
+def read_part(path: Path, region: Region, minimum: int, planes: tuple[int, ...]) -> Part:
+    """Read a file and cut the region out.
+
+    Raises:
+        InputError: as `read_array`; a region that the file does not hold, or one smaller than the training crop.
+    """
     held = read_array(path)
     if held.array.ndim == 2 and len(planes) == len(PLANES):
         raise InputError(f"{path}: an image cannot show all three planes apart; leave out the names of the planes")
@@ -227,22 +262,15 @@ def _read_one(
             f"{path}: {side_text(cropped.shape)}{part} is smaller than the training crop; every side must have at "
             f"least {minimum}; use a larger image{' or region' if region_text else ''}{remedy}"
         )
-    thresholds: tuple[float, ...] = ()
-    if rule is None:
-        labels = as_labels(cropped, path, most=max(MOST_LABELS, len(phases)), is_colour=held.is_colour)
-    else:
-        labels, thresholds = segment(cropped, rule, len(phases), where=str(path))
     source = Source(
         name=path.name,
         sha256=sha256_of(path),
         shape=tuple(held.array.shape),
         kind="volume" if held.array.ndim == 3 else "image",
         region=region_text,
-        segment=rule.text if rule else "",
-        thresholds=thresholds,
         planes=",".join(PLANES[axis] for axis in planes),
     )
-    return labels, source, held.voxel_size_um
+    return Part(array=cropped, is_colour=held.is_colour, source=source, voxel_size_um=held.voxel_size_um)
 
 
 def read_label_file(path: str | Path, *, most: int = MOST_LABELS) -> tuple[NDArray[np.uint8], float | None]:

@@ -10,6 +10,9 @@ learned, because one latent cube is read along three axes: where planes across t
 Local fractions do (correlation .98 on Berea sandstone); of the channels of a trained encoder only the coarsest did, the
 others were details that a cube cannot hold for all its planes at once (docs/method.md). What they leave out of a plane
 the decoder has learned to put back.
+
+Grey-level images (2D only) have one channel, the grey value in 0..1, in place of the phases; their latents are local
+means, and the decoder is trained by regression.
 """
 
 from dataclasses import dataclass
@@ -35,10 +38,12 @@ class AutoencoderConfig:
     """Channels at a quarter of the resolution, where most of the work is done."""
     fine_width: int = 32
     """Channels at half resolution."""
+    grey: bool = False
+    """One channel of grey values in place of phases, `phases` then being 1."""
 
     @property
     def latent_channels(self) -> int:
-        return self.phases - 1
+        return 1 if self.grey else self.phases - 1
 
     @property
     def window_pixels(self) -> int:
@@ -98,17 +103,20 @@ class Autoencoder(nn.Module):
             [B, C, h, w].
         """
         factor = self.config.factor
+        kept = one_hot if self.config.grey else one_hot[:, :-1]
         if factor == 1:
-            return one_hot[:, :-1]
+            return kept
         margin = (self.config.window_pixels - factor) // 2
-        wide = F.pad(one_hot[:, :-1], (margin,) * 4, mode="reflect")
+        wide = F.pad(kept, (margin,) * 4, mode="reflect")
         channels = wide.shape[1]
         return F.conv2d(wide, self.taps.to(wide).expand(channels, 1, -1, -1), stride=factor, groups=channels)
 
     def logits(self, latents: Tensor) -> Tensor:
-        """Normalised latents [B, C, h, w] -> phase logits [B, K, H, W]."""
+        """Normalised latents [B, C, h, w] -> phase logits [B, K, H, W], or grey values [B, 1, H, W]."""
         if self.decoder is None:
             some = latents * self.latent_std.to(latents)[:, None, None] + self.latent_mean.to(latents)[:, None, None]
+            if self.config.grey:
+                return some
             shares = torch.cat([some, 1 - some.sum(dim=1, keepdim=True)], dim=1)
             return shares.clamp(min=SMALLEST_SHARE).log()
         out: Tensor = self.decoder(latents)
@@ -120,8 +128,9 @@ class Autoencoder(nn.Module):
         return (features - self.latent_mean.to(features)[:, None, None]) / self.latent_std.to(features)[:, None, None]
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Normalised latents [B, C, h, w] -> phase probabilities [B, K, H, W]."""
-        return self.logits(latents).softmax(dim=1)
+        """Normalised latents [B, C, h, w] -> phase probabilities [B, K, H, W], or grey values in 0..1 [B, 1, H, W]."""
+        found = self.logits(latents)
+        return found.clamp(0, 1) if self.config.grey else found.softmax(dim=1)
 
 
 def _decoder(config: AutoencoderConfig) -> nn.Sequential:

@@ -70,6 +70,10 @@ class Card:
     """Of a bundle of images of several materials; empty for one material."""
     descriptors: tuple[DescriptorScale, ...] = ()
     """Numbers that the network can be told, in its order; empty where it was trained without."""
+    grey: tuple[float, float] | None = None
+    """Of a bundle of grey-level images: the training images' values that 0 and 255 stand for. It has no phases."""
+    class_labels: tuple[tuple[int, ...], ...] = ()
+    """Of grey-level images, for each class: the labels that its images are cut to; empty where they stay grey."""
     format: int = FORMAT
     folder: Path = field(default=Path(), compare=False)
     """Where the card was read from; not part of the file."""
@@ -181,6 +185,8 @@ def read_card(where: str | Path) -> Card:
         record["data"] = tuple(record["data"])
         record["classes"] = tuple(record.get("classes", ()))
         record["descriptors"] = tuple(DescriptorScale(**each) for each in record.get("descriptors", ()))
+        record["grey"] = tuple(record["grey"]) if record.get("grey") else None
+        record["class_labels"] = tuple(tuple(labels) for labels in record.get("class_labels", ()))
         return Card(**record, folder=folder)
     except InputError:
         raise
@@ -213,6 +219,19 @@ def load_bundle(where: str | Path, device: str = "cpu") -> Bundle:
     except (KeyError, TypeError) as error:
         raise InputError(f"{card.folder}: no whole calibration ({error}); restore it or train again") from None
     return Bundle(card, autoencoder, denoiser, calibration, composition, device)
+
+
+def check_makes_volumes(card: Card) -> None:
+    """Raise InputError for a bundle of 2D images alone."""
+    if card.grey:
+        raise InputError(
+            f"bundle {card.name}: makes grey-level images, which have no phases to make a volume of; mesoforge sample "
+            "draws them"
+        )
+    if card.classes:
+        raise InputError(
+            f"bundle {card.name}: makes images of {len(card.classes)} classes, not volumes; mesoforge sample draws them"
+        )
 
 
 def check_weights(card: Card) -> Path:

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.errors import InputError
-from engine.micrographs.crops import CropSampler, one_hot
+from engine.micrographs.crops import CropSampler, grey_field, one_hot
 from engine.micrographs.micrograph import Micrographs
 from engine.models.autoencoder import Autoencoder, AutoencoderConfig, d4
 from engine.models.checkpoint import (
@@ -126,6 +126,7 @@ def train_networks(
             crops=CropSampler(micrographs, config.crop),
             phases=len(micrographs.phases),
             scales=_fit_descriptors(micrographs, config),
+            grey=micrographs.grey is not None,
             workspace=workspace,
             config=replace(config, device=members.device),
             team=members,
@@ -150,6 +151,7 @@ class _Run:
     crops: CropSampler
     phases: int
     scales: tuple[DescriptorScale, ...]
+    grey: bool
     workspace: Path
     config: TrainingConfig
     team: Team
@@ -159,6 +161,10 @@ class _Run:
     def parts(self) -> int:
         """Of a batch, over all processes."""
         return self.team.size * self.config.accumulate
+
+    def field(self, drawn: Tensor) -> Tensor:
+        """Crops [B, N, N] as the networks see them: one-hot phases [B, K, N, N] or grey values [B, 1, N, N]."""
+        return grey_field(drawn) if self.grey else one_hot(drawn, self.phases)
 
 
 def _claim(workspace: Path, micrographs: Micrographs, config: TrainingConfig) -> None:
@@ -178,28 +184,33 @@ def _claim(workspace: Path, micrographs: Micrographs, config: TrainingConfig) ->
 
 def _train_autoencoder(run: _Run) -> tuple[Autoencoder, dict[str, float]]:
     """Cross-entropy of noisy latents, with D4 equivariance: decode the transformed latent, expect the transformed image
-    (METHOD: channels with a direction are what breaks a latent cube that is read along three axes)."""
+    (METHOD: channels with a direction are what breaks a latent cube that is read along three axes). Of grey images the
+    mean squared error."""
     config = run.config
     torch.manual_seed(config.seed)
-    model = Autoencoder(AutoencoderConfig(phases=run.phases, factor=config.factor, window=config.factor / 2))
+    sizes = AutoencoderConfig(
+        phases=1 if run.grey else run.phases, factor=config.factor, window=config.factor / 2, grey=run.grey
+    )
+    model = Autoencoder(sizes)
     model = model.to(config.device)
     finished = run.workspace / "autoencoder.safetensors"
     if finished.exists():
         tensors, notes = load_tensors(finished)
         model.load_state_dict(tensors)
-        return model.eval(), {"autoencoder_accuracy": float(notes["accuracy"])}
+        return model.eval(), {_quality(run): float(notes["accuracy"])}
 
     def loss_of(step: int, part: int) -> Tensor:
         numbers, noise = _generators(config, "autoencoder", step)
         target = run.crops.draw(config.batch, numbers).indices.to(config.device)
         element = int(numbers.integers(8))
-        features = model.features(one_hot(target, run.phases))
+        features = model.features(run.field(target))
         std, mean = torch.std_mean(features, dim=(0, 2, 3), keepdim=True)
         fresh = torch.randn(features.shape, generator=noise).to(features)
         noisy = ((features - mean) / std + config.latent_noise * fresh)[part :: run.parts]
         with autocast(config.device, config.precision):
             logits = model.logits(d4(noisy, element)).float()
-        return F.cross_entropy(logits, d4(target[part :: run.parts], element))
+        wanted = d4(target[part :: run.parts], element)
+        return F.mse_loss(logits, grey_field(wanted)) if run.grey else F.cross_entropy(logits, wanted)
 
     if model.decoder is not None:
         _optimise("autoencoder", run, model, None, loss_of, config.autoencoder_steps, config.autoencoder_rate)
@@ -208,17 +219,27 @@ def _train_autoencoder(run: _Run) -> tuple[Autoencoder, dict[str, float]]:
     run.team.wait()
     if run.team.leads:
         save_tensors(finished, model.state_dict(), {"accuracy": f"{accuracy:.6f}"})
-    return model, {"autoencoder_accuracy": accuracy}
+    return model, {_quality(run): accuracy}
+
+
+def _quality(run: _Run) -> str:
+    """What `_fit_latents` returns, as the card calls it."""
+    return "autoencoder_explained_variance" if run.grey else "autoencoder_accuracy"
 
 
 @torch.no_grad()
 def _fit_latents(model: Autoencoder, run: _Run) -> float:
-    """Set the latent normalisation from sixteen batches of crops; returns the pixel accuracy on them."""
+    """Set the latent normalisation from sixteen batches of crops; returns the pixel accuracy on them, of grey images
+    the share of their variance that comes back."""
     numbers, _ = _generators(run.config, "autoencoder", -1)
     targets = [run.crops.draw(2 * run.config.batch, numbers).indices.to(run.config.device) for _ in range(8)]
-    features = torch.cat([model.features(one_hot(target, run.phases)) for target in targets])
+    features = torch.cat([model.features(run.field(target)) for target in targets])
     model.latent_mean.copy_(features.mean(dim=(0, 2, 3)))
     model.latent_std.copy_(features.std(dim=(0, 2, 3)))
+    if run.grey:
+        fields = torch.cat([run.field(target) for target in targets])
+        errors = [F.mse_loss(model.decode(model.encode(field)), field) for field in map(run.field, targets)]
+        return float(1 - torch.stack(errors).mean() / fields.var())
     hits = [(model.decode(model.encode(one_hot(t, run.phases))).argmax(1) == t).float().mean() for t in targets]
     return float(torch.stack(hits).mean())
 
@@ -227,6 +248,8 @@ def _fit_descriptors(micrographs: Micrographs, config: TrainingConfig) -> tuple[
     """Of the descriptors that the denoiser is told: a function of data and seed, so the same in every process."""
     if not config.descriptors:
         return ()
+    if micrographs.grey is not None:
+        raise InputError("descriptors: belong to phases, which grey-level images have not; leave the setting out")
     numbers, _ = _generators(config, "denoiser", -1)
     drawn = CropSampler(micrographs, config.crop).draw(config.calibration_crops, numbers)
     found = describe_crops(drawn.indices, config.descriptors, len(micrographs.phases))
@@ -264,7 +287,7 @@ def _train_denoiser(run: _Run, autoencoder: Autoencoder) -> tuple[Denoiser, floa
         mine = slice(part, None, run.parts)
         drawn = run.crops.draw(config.batch, numbers)
         with torch.no_grad():
-            clean = autoencoder.encode(one_hot(drawn.indices[mine].to(config.device), run.phases))
+            clean = autoencoder.encode(run.field(drawn.indices[mine].to(config.device)))
         # One time in each of B equal strata: the same expectation as independent draws, less variance.
         strata = (np.arange(config.batch) + numbers.random(config.batch)) / config.batch
         time_index = torch.from_numpy((strata * config.train_timesteps).astype(np.int64))[mine].to(config.device)

@@ -8,7 +8,7 @@ import torch
 
 from engine.design import check_request
 from engine.errors import InputError
-from engine.images import ImageSettings, check_images, sample_images
+from engine.images import ImageSettings, check_images, image_phases, sample_images
 from engine.micrographs.micrograph import Micrographs, Source
 from engine.models.bundle import load_bundle
 from engine.models.condition import Condition
@@ -119,3 +119,57 @@ def test_the_learned_variance_lies_between_its_bounds():
 def test_what_cannot_be_sampled_is_refused(bundle, size, settings, says):
     with pytest.raises(InputError, match=says):
         check_images(bundle.card, size, settings)
+
+
+@pytest.fixture(scope="module")
+def grey(tmp_path_factory):
+    """A segmented class that is mostly bright and a dark grey one, trained for a moment."""
+    numbers = np.random.default_rng(1)
+    images = 255 * np.kron(numbers.random((16, 16)) < 0.8, np.ones((4, 4))), numbers.integers(10, 60, (64, 64))
+    source = Source(name="a.png", sha256="", shape=(64, 64), kind="image")
+    micrographs = Micrographs(
+        arrays=tuple(image.astype(np.uint8) for image in images),
+        phases=(),
+        labels=(),
+        sources=(source, source),
+        classes=("cut", "sem"),
+        class_of=(0, 1),
+        grey=(0.0, 255.0),
+        class_labels=((2, 5), ()),
+    )
+    config = replace(
+        CONFIG,
+        factor=2,
+        crop=32,
+        batch=8,
+        autoencoder_steps=30,
+        denoiser_steps=60,
+        denoiser_rate=3e-3,
+        denoiser_multipliers=(1, 2),
+        learned_variance=True,
+        ema_decay=0.9,
+    )
+    out = tmp_path_factory.mktemp("bundles") / "grey"
+    train(micrographs, out, config)
+    return load_bundle(out)
+
+
+def test_a_grey_bundle_draws_grey_values_and_labels_of_segmented_classes(grey):
+    card = grey.card
+    assert card.grey == (0, 255) and card.class_labels == ((2, 5), ()) and card.phases == ()
+    assert 0 < card.metrics["autoencoder_explained_variance"] <= 1
+    drawing = Inference(grey)
+    cut, sem = (ImageSettings(label=name, sampling=Settings(steps=8)) for name in ("cut", "sem"))
+    assert image_phases(card, cut) == {"phase_2": 2, "phase_5": 5} and image_phases(card, sem) == {}
+    labels = sample_images(grey, drawing, (32, 32), [1, 2, 3, 4], cut)
+    values = sample_images(grey, drawing, (32, 32), [1, 2, 3, 4], sem)
+    assert labels.dtype == values.dtype == np.uint8
+    assert set(np.unique(labels)) == {2, 5} and len(np.unique(values)) > 20
+    assert np.mean(labels == 5) > values.mean() / 255 + 0.1  # 0.8 and 0.14 in the training images
+    alone = sample_images(grey, drawing, (32, 32), [3], sem)
+    assert np.array_equal(alone[0], values[2])
+
+
+def test_a_grey_bundle_makes_no_volumes(grey):
+    with pytest.raises(InputError, match=r"makes grey-level images, which have no phases.*mesoforge sample"):
+        check_request(Request(structure_id="a", bundle="b", shape=(64, 64, 64), seed=0), grey.card)

@@ -25,10 +25,10 @@ class Material(Protocol):
 
     @property
     def phases(self) -> tuple[str, ...]:
-        """Name of label 0, 1, ..."""
+        """Name of label 0, 1, ...; none where a sample is grey values."""
 
     def sample(self, shape: tuple[int, ...], seed: int) -> Labels:
-        """One sample: labels (y, x) or (z, y, x), uint8, periodic."""
+        """One sample: labels (or grey values 0..255), (y, x) or (z, y, x), uint8, periodic."""
 
 
 def check_grid(shape: Sequence[int], seed: int) -> tuple[int, ...]:

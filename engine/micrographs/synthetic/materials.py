@@ -18,6 +18,7 @@ from engine.micrographs.synthetic.gaussian import LevelCut, Plurigaussian
 from engine.micrographs.synthetic.grains import SizedGrains, VoronoiGrains
 from engine.micrographs.synthetic.grid import Material
 from engine.micrographs.synthetic.matched import DescriptorMatched
+from engine.micrographs.synthetic.microscope import Polycrystal
 
 MATERIALS: dict[str, tuple[type, dict[str, Any], str]] = {
     "spheres": (OverlappingSpheres, {}, "overlapping spheres (disks in 2D), the Boolean model"),
@@ -34,6 +35,7 @@ MATERIALS: dict[str, tuple[type, dict[str, Any], str]] = {
         "wavy Gaussian field above one threshold, as after spinodal decomposition",
     ),
     "plurigaussian": (Plurigaussian, {}, "three phases from two Gaussian fields, all in contact"),
+    "polycrystal": (Polycrystal, {}, "grey values, no labels: grains in orientation contrast, blurred and noisy"),
 }
 """Name: class, parameters that differ from its defaults, one line for the user."""
 

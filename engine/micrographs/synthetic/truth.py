@@ -16,6 +16,7 @@ from engine.micrographs.synthetic.gaussian import LevelCut, Plurigaussian
 from engine.micrographs.synthetic.grains import SizedGrains, VoronoiGrains
 from engine.micrographs.synthetic.grid import Material
 from engine.micrographs.synthetic.matched import DescriptorMatched
+from engine.micrographs.synthetic.microscope import Polycrystal
 
 LAGS = (2, 4, 8, 16)
 """Voxels, at which S2 is given."""
@@ -92,6 +93,12 @@ def _(material: VoronoiGrains, shape: tuple[int, ...]) -> Rows:
     yield "mean grain " + ("volume" if len(shape) == 3 else "area"), cell, f"voxel^{len(shape)}"
     kind = "area per volume" if len(shape) == 3 else "length per area"
     yield f"boundary {kind}", material.boundary_density(len(shape)), "1/voxel"
+
+
+@_known.register
+def _(material: Polycrystal, shape: tuple[int, ...]) -> Rows:
+    yield from _known(material.grains(), shape)
+    yield "mean grey value within the grains", (material.darkest + material.brightest) / 2, "of white"
 
 
 @_known.register

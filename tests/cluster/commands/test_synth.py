@@ -92,3 +92,11 @@ def test_goes_on_beside_a_report(call: Call) -> None:
     call(*SPHERES)
     call("report", "out")
     call(*SPHERES)
+
+
+def test_grey_values_have_rows_without_phases(call: Call) -> None:
+    called = call("synth", "polycrystal", "--size", 32, "--dimensions", 2, "--count", 2, "--out", "out")
+    assert called.status == 0, called.stderr
+    assert called.stdout.splitlines()[-1].endswith("in out; grey values 0 to 255")
+    for row in read_structures(Path("out")).to_pylist():
+        assert len(np.unique(tifffile.imread(f"out/{row['structure_id']}.tif"))) > 20

@@ -4,10 +4,13 @@ from unittest.mock import Mock, create_autospec
 
 import numpy as np
 import pytest
+import tifffile
 
 import engine.train
 from engine.models.training import TrainingProgress
 from tests.cluster.conftest import Call
+
+TINY = {"factor": 1, "crop": 32, "batch": 2, "denoiser_width": 16, "denoiser_multipliers": "1,1"}
 
 
 def options(images: Path, name: str = "labels.npy", phases: str = "pore,solid") -> tuple[object, ...]:
@@ -174,3 +177,27 @@ def test_settings_and_classes_that_cannot_be(refused: Call, images: Path) -> Non
     assert "prediction: must be one of" in refused(*given, "--set", "prediction=noise")
     assert "must be NAME=PATH" in refused(*given, "--class", "alloy")
     assert "belongs to no class" in refused(*given, "--class", f"alloy={images / 'labels.npy'}")
+
+
+def test_grey_images_train_without_phases(call: Call, images: Path) -> None:
+    tiny = [f"--set={name}={value}" for name, value in TINY.items()]
+    called = call("train", "--images", images / "grey.npy", "--grey", "--out", "bundle", "--steps", 2, *tiny)
+    assert called.status == 0, called.stderr
+    assert "grey values: 0 to 255 stand for 0 to 255 of the files" in called.stdout
+    assert called.stdout.splitlines()[-1] == "try it: mesoforge sample --model bundle --count 16 --out bundle_images"
+    drawn = call("sample", "--model", "bundle", "--size", 32, "--steps", 2, "--count", 2, "--out", "out")
+    assert drawn.status == 0, drawn.stderr
+    assert drawn.stdout.splitlines()[-1] == "2 images of bundle in out; grey values 0 to 255"
+    [first, second] = (tifffile.imread(path) for path in sorted(Path("out").glob("*.tif")))
+    assert first.dtype == np.uint8 and len(np.unique(first)) > 20 and not np.array_equal(first, second)
+    for command in (["reconstruct"], ["design", "--target", "fraction[pore]=0.2±5%"]):
+        refused = call(*command, "--model", "bundle", "--count", 1, "--size", 64, "--out", "volumes")
+        assert refused.status == 2 and "makes grey-level images" in refused.stderr, refused.stderr
+
+
+def test_grey_goes_with_neither_phases_nor_rules(refused: Callable[..., str], images: Path) -> None:
+    given = ("train", "--grey", "--out", "bundle", "--images")
+    assert "leave out --phases or --grey" in refused(*given, images / "grey.npy", "--phases", "a,b")
+    assert "leave out --segment or --grey" in refused(*given, images / "grey.npy", "--segment", "otsu")
+    assert "leave out --check or --grey" in refused(*given, images / "grey.npy", "--check")
+    assert "which are labels" in refused(*given, images / "labels.npy")

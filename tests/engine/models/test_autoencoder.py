@@ -75,3 +75,19 @@ def test_pixel_space_is_the_phases_themselves():
     hot = torch.nn.functional.one_hot(image, 4).movedim(-1, 1).float()
     soft = model.decode(model.encode(hot))
     assert torch.equal(soft.argmax(dim=1), image) and float((soft - hot).abs().max()) < 0.01
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_grey_values_have_one_channel_and_stay_grey_values(factor):
+    model = Autoencoder(AutoencoderConfig(phases=1, factor=factor, grey=True, width=8, fine_width=8)).eval()
+    field = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        latents = model.encode(field)
+        back = model.decode(latents)
+    assert latents.shape == (2, 1, 32 // factor, 32 // factor) and back.shape == field.shape
+    assert back.min() >= 0 and back.max() <= 1
+    if factor == 1:
+        assert torch.equal(back, field)
+    else:  # local means
+        inner = field[:, :, 8:24, 8:24].mean()
+        assert abs(float(latents[..., 8 // factor : 24 // factor, 8 // factor : 24 // factor].mean() - inner)) < 0.03

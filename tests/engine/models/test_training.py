@@ -73,6 +73,12 @@ def test_other_data_or_settings_are_refused(tmp_path):
         train_networks(micrographs(), tmp_path / "run", replace(CONFIG, seed=1))
 
 
+def test_grey_images_have_no_descriptors_to_be_told(tmp_path):
+    grey = replace(micrographs(), phases=(), labels=(), grey=(0.0, 255.0))
+    with pytest.raises(InputError, match="belong to phases, which grey-level images have not"):
+        train_networks(grey, tmp_path, replace(CONFIG, descriptors=("fraction",)))
+
+
 def test_the_loss_falls(tmp_path):
     config = replace(CONFIG, autoencoder_steps=40, batch=4)
     losses = []
