@@ -109,6 +109,7 @@ class BundleEngine:
             also=request.asked,
             periodic=request.periodic,
             training=card.training_means,
+            properties=request.properties,
         )
 
     def judge(self, targets: Sequence[Target], measurement: "Measurement") -> DesignOutcome:

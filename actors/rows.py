@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from engine.design import Generated, Measurement
     from engine.models.bundle import Card
     from engine.properties.materials import Materials
+    from engine.properties.own import OwnProperty
 
 Row = dict[str, object]
 
@@ -83,6 +84,7 @@ def request_columns(request: Request) -> Row:
         "shape_x": request.shape[2],
         "periodic": request.periodic,
         "targets": [str(target) for target in request.targets],
+        "properties": [str(own) for own in request.properties],
         **asdict(request.settings),
         "materials": None if materials is None else materials.name,
         "materials_hash": None if materials is None else materials.hash,
@@ -90,12 +92,25 @@ def request_columns(request: Request) -> Row:
     }
 
 
-def request_of_row(row: Mapping[str, Any], bundle: str) -> Request:
+def request_of_row(row: Mapping[str, Any], bundle: str, properties: "Sequence[OwnProperty]" = ()) -> Request:
     """The request that a row answers, to be made again with `bundle`.
 
+    Args:
+        row: of a table.
+        bundle: name or path.
+        properties: the functions of the user's own that the row names. They are not taken from the row: a table says
+            what was asked, and never which code is to run.
+
     Raises:
-        InputError: the row does not hold all of it (an older version wrote it).
+        InputError: the row does not hold all of it (an older version wrote it), or functions are missing.
     """
+    stored = {text.partition("=")[0]: text for text in row.get("properties") or ()}
+    missing = [text for name, text in stored.items() if name not in [own.name for own in properties]]
+    if missing:
+        raise InputError(
+            f"structure {row['structure_id']}: was made with code of its user's own, {', '.join(missing)}; it is not "
+            "run because a table names it: give it yourself with --property NAME=MODULE:FUNCTION if you trust it"
+        )
     names = [field.name for field in fields(Settings)]
     # Older tables have no such columns: there was one way to guide, and one to refine.
     later = ("guidance", "slice_numbers", "refinement", "route", "guidance_weight")
@@ -119,6 +134,7 @@ def request_of_row(row: Mapping[str, Any], bundle: str) -> Request:
         settings=Settings(**{name: row[name] for name in names}),
         periodic=bool(row.get("periodic")),  # null in the rows of older versions
         materials=None if constants is None else _materials(constants, row["structure_id"]),
+        properties=tuple(own for own in properties if own.name in stored),
         metrics=tuple(_on_request(row)),
     )
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from engine.models.bundle import Card
     from engine.outcomes import DesignOutcome
     from engine.properties.materials import Materials
+    from engine.properties.own import OwnProperty
 
 
 def contents(out: Path) -> "tuple[list[str], list[Row]]":
@@ -60,6 +61,7 @@ class StructureSet:
         formats: tuple[str, ...],
         periodic: bool = False,
         materials: "Materials | None" = None,
+        properties: "tuple[OwnProperty, ...]" = (),
     ) -> None:
         if count < 1:
             raise InputError(f"--count {count}: must be at least 1")
@@ -70,10 +72,11 @@ class StructureSet:
         texts = [str(target) for target in targets]
         # rounded to their texts, so that those in a row give the same request again
         self._targets, self._settings = tuple(parse_target(text) for text in texts), settings
-        self._materials, self._periodic = materials, periodic
+        self._materials, self._periodic, self._properties = materials, periodic, properties
         made_of = "" if materials is None else f"/{materials.hash}"
         border = "/periodic" if periodic else ""
-        self._key = f"{card.hash}/{shape}/{texts}/{settings}/{seed}{made_of}{border}"
+        own = "".join(f"/{each}" for each in properties)
+        self._key = f"{card.hash}/{shape}/{texts}/{settings}/{seed}{made_of}{border}{own}"
         self.request(0)  # a shape that cannot be is refused here
 
     def request(self, number: int) -> Request:
@@ -86,6 +89,7 @@ class StructureSet:
             settings=self._settings,
             periodic=self._periodic,
             materials=self._materials,
+            properties=self._properties,
         )
 
     def finished(self) -> "dict[str, Row]":

@@ -73,7 +73,8 @@ def _table(fields: list[pa.Field]) -> str:
 
 def _metric_line(name: str) -> str:
     kind = KINDS[name]
-    arguments = [word for word, takes in (("PHASE", kind.takes_phase), ("AXIS", kind.takes_axis)) if takes]
+    first = "NAME" if kind.needs == "function" else "PHASE"
+    arguments = [word for word, takes in ((first, kind.takes_phase), ("AXIS", kind.takes_axis)) if takes]
     column = "_".join([name, *arguments]) + kind.unit_suffix
     metric = f"{name}[{','.join(arguments)}]" if arguments else name
     return f"| `{column}` | `{metric}` | {kind.unit or '/'} | {kind.meaning} |\n"

@@ -42,6 +42,7 @@ from engine.models.bundle import Bundle, Card, check_makes_volumes
 from engine.models.inference import Inference
 from engine.outcomes import DesignOutcome
 from engine.parallel import one_thread
+from engine.properties.own import check_properties
 from engine.request import Request, Settings
 from engine.routes import check_route, inside_of, to_guide, told, walks_of
 from engine.sampling.choices import Harmonizing
@@ -102,6 +103,7 @@ def design(request: Request, bundle: Bundle) -> DesignResult:
         also=request.asked,
         periodic=request.periodic,
         training=bundle.card.training_means,
+        properties=request.properties,
     )
     outcome = judge(request.targets, measurement)
     return DesignResult(generated=generated, measurement=measurement, outcome=outcome)
@@ -130,7 +132,9 @@ def check_request(request: Request, card: Card, device: str = "cpu") -> None:
     if request.periodic and any(metric.name == "permeability" for metric in request.asked):
         raise InputError("permeability: its solver mirrors the sides; ask for volumes that are not periodic")
     check_feasible(request.targets, phases, request.materials)
-    check_guided(request.targets, phases, request.materials, card.training_means)
+    check_guided(request.targets, phases, request.materials, card.training_means, request.properties)
+    if request.properties:
+        check_properties(request.properties, [target.metric for target in request.targets], len(phases))
     check_route(request, card)
     guidance = request.settings.guidance
     if guidance == "sds-slices":

@@ -18,6 +18,7 @@ from engine.outcomes import Measured, Outcome
 
 if TYPE_CHECKING:
     from engine.properties.materials import Materials
+    from engine.properties.own import OwnProperty
 
 
 class LabelledPhase(Protocol):
@@ -52,6 +53,7 @@ def measure(
     periodic: bool = False,
     note: Callable[[str], None] | None = None,
     training: Mapping[str, Sequence[float]] | None = None,
+    properties: "Sequence[OwnProperty]" = (),
 ) -> Measurement:
     """Everything this version measures of a volume, or the metrics asked for.
 
@@ -68,9 +70,11 @@ def measure(
         note: called with what is measured next.
         training: curves such as `s2[pore]` that `s2_discrepancy` and `lineal_path_discrepancy` compare with
             (`Card.training_means`); None measures none.
+        properties: functions of the user's own, called with the phases in the order of `phases`.
 
     Raises:
         InputError: labels that cannot be measured or belong to no phase, or a metric that lacks materials.
+        WorkError: a function of the user's own failed.
     """
     from engine.descriptors.describe import describe
     from engine.descriptors.discrepancy import relative_area
@@ -97,9 +101,11 @@ def measure(
             apart = float(relative_area(found[:lags].astype(np.float64), np.array(wanted[:lags])))
             values[metric] = Measured(value=apart, outcome=Outcome.MEASURED)
     order = [metric for metric in all_metrics(list(named)) if metric in values]
+    own = _own(labels, list(named.values()), properties)
     return Measurement(
         values={metric: values[metric] for metric in order}
-        | {mean: _mean([values[part] for part in mean.along(axes)]) for mean in dict.fromkeys(means)},
+        | {mean: _mean([values[part] for part in mean.along(axes)]) for mean in dict.fromkeys(means)}
+        | own,
         curves=description.curves,
         wall_time_s=time.perf_counter() - started,
     )
@@ -111,3 +117,13 @@ def _mean(parts: Sequence[Measured]) -> Measured:
     known = [part.value for part in parts if part.value is not None]
     value = sum(known) / len(parts) if len(known) == len(parts) else None
     return Measured(value=value, outcome=wrong[0] if wrong else parts[0].outcome)
+
+
+def _own(labels: NDArray[np.uint8], of: Sequence[int], properties: "Sequence[OwnProperty]") -> dict[Metric, Measured]:
+    """What functions of the user's own give of a volume whose phases have these labels."""
+    if not properties:
+        return {}
+    import torch
+
+    hot = torch.from_numpy(np.stack([labels == label for label in of])).float()
+    return {own.metric: own.measured(hot) for own in properties}

@@ -7,7 +7,7 @@ without one, `diffusivity[pore]`, is the mean of the axes.
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -41,8 +41,8 @@ class MetricKind:
     least_phases: int = 1
     """Materials with fewer phases have no such metric."""
     needs: str = ""
-    """What it is not measured without: `materials`, the curves of a bundle's `training`, or a `request` for it by name
-    (its solve takes minutes)."""
+    """What it is not measured without: `materials`, the curves of a bundle's `training`, a `request` for it by name
+    (its solve takes minutes), or a `function` of the user's own."""
     meaning: str
 
     @property
@@ -176,6 +176,13 @@ KINDS: dict[str, MetricKind] = {
             needs="request",
             meaning="permeability of the phase to slow viscous flow along the axis, sides as mirrors",
         ),
+        MetricKind(
+            name="property",
+            low=-math.inf,
+            high=math.inf,
+            needs="function",
+            meaning="what the user's own function of this name gives (instead of a phase it takes the name)",
+        ),
     )
 }
 
@@ -220,7 +227,8 @@ class Metric:
     @property
     def meaning(self) -> str:
         """The kind's meaning with this metric's phase and axis."""
-        arguments = [f"phase {self.phase}"] if self.phase else []
+        named = "function" if self.kind.needs == "function" else "phase"
+        arguments = [f"{named} {self.phase}"] if self.phase else []
         if self.kind.takes_axis:
             arguments.append(f"axis {self.axis}" if self.axis else "mean of the axes")
         return "; ".join([self.kind.meaning, *([", ".join(arguments)] if arguments else [])])
@@ -231,7 +239,7 @@ def all_metrics(phases: Sequence[str]) -> list[Metric]:
     return [
         Metric(kind.name, phase, axis)
         for kind in KINDS.values()
-        if len(phases) >= kind.least_phases
+        if len(phases) >= kind.least_phases and kind.needs != "function"
         for phase in (phases if kind.takes_phase else (None,))
         for axis in (AXES if kind.takes_axis else (None,))
     ]
@@ -241,6 +249,12 @@ def mean_metrics(phases: Sequence[str]) -> list[Metric]:
     """Every mean of the axes; measured where it is asked for."""
     found = [metric for metric in all_metrics(phases) if metric.axis is not None]
     return list(dict.fromkeys(Metric(metric.name, metric.phase) for metric in found))
+
+
+def own_metrics(columns: Collection[str]) -> list[Metric]:
+    """The functions of the user's own that a table's columns hold."""
+    found = [name.removeprefix("property_") for name in columns if name.startswith("property_")]
+    return [Metric("property", name) for name in sorted(found) if not name.endswith("_outcome")]
 
 
 def parse_metric(text: str, phases: Sequence[str] | None = None) -> Metric:
@@ -263,14 +277,15 @@ def parse_metric(text: str, phases: Sequence[str] | None = None) -> Metric:
     if name not in KINDS:
         raise InputError(f"metric '{text}': no metric is called '{name}'{nearest(name, KINDS)}")
     kind = KINDS[name]
-    wanted = [word for word, takes in (("PHASE", kind.takes_phase), ("AXIS", kind.takes_axis)) if takes]
+    first = "NAME" if kind.needs == "function" else "PHASE"
+    wanted = [word for word, takes in ((first, kind.takes_phase), ("AXIS", kind.takes_axis)) if takes]
     least = len(wanted) - kind.takes_axis
     if not least <= len(arguments) <= len(wanted) or not all(arguments):
         forms = [f"{name}[{','.join(wanted[:count])}]".replace("[]", "") for count in range(len(wanted), least - 1, -1)]
         raise InputError(f"metric '{text}': expected {' or '.join(forms)}")
     phase = arguments[0] if kind.takes_phase else None
     axis = arguments[-1] if len(arguments) > kind.takes_phase else None
-    if phases is not None and phase is not None and phase not in phases:
+    if phases is not None and phase is not None and phase not in phases and kind.needs != "function":
         raise InputError(f"metric '{text}': no phase is called '{phase}'{nearest(phase, phases)}")
     if axis is not None and axis not in AXES:
         raise InputError(f"metric '{text}': the axis must be z, y or x, not '{axis}'")

@@ -11,7 +11,7 @@ The same options give the same voxels as `mesoforge reconstruct` and `mesoforge 
 `engine/design.py`, which has the whole control.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from engine.errors import InputError
 from engine.guidance.targets import parse_target
 from engine.models.bundle import Bundle, Phase, load_bundle
 from engine.outcomes import DesignOutcome
+from engine.properties.own import PropertyFunction, named, spelled
 from engine.request import Request, Settings, structure_seed
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def design(
     seed: int = 0,
     settings: Settings | None = None,
     materials: "Materials | None" = None,
+    properties: Mapping[str, PropertyFunction | str] | None = None,
     progress: Report | None = None,
 ) -> list[Structure]:
     """Generate structures that have the targets, measured and certified.
@@ -99,6 +101,8 @@ def design(
         seed: the only source of randomness.
         settings: sampler, steps and so on; None takes the bundle's.
         materials: what the phases are made of, for targets on conductivity or stiffness (`load_materials`).
+        properties: functions of your own by name, or their import paths `module:function`, for targets on them
+            (`engine.properties.own`).
         progress: called with (what is going on, steps done, steps in all).
 
     Returns:
@@ -111,16 +115,18 @@ def design(
         raise InputError(f"count and seed: must be at least 1 and 0, not {count} and {seed}")
     bundle = model if isinstance(model, Bundle) else load_bundle(model)
     card = bundle.card
+    own = named(properties or {})
     requests = [
         Request(
             structure_id=f"{card.name}-{seed}-{number}",
             bundle=str(card.folder),
             shape=shape if shape is not None else (size, size, size),
             seed=structure_seed("", seed, 0, number),
-            targets=tuple(parse_target(text, card.phase_names) for text in targets),
+            targets=tuple(parse_target(spelled(text, own), card.phase_names) for text in targets),
             settings=settings or Settings(),
             periodic=periodic,
             materials=materials,
+            properties=own,
         )
         for number in range(count)
     ]
@@ -135,6 +141,7 @@ def design(
                 also=generated.request.asked,
                 periodic=periodic,
                 training=card.training_means,
+                properties=own,
             )
             structures.append(_structure(generated, measurement, bundle))
     return structures

@@ -12,6 +12,7 @@ class Outcome(StrEnum):
     DOES_NOT_PERCOLATE = "does_not_percolate"  # no path of the phase from face to face; the value is exactly 0
     OUT_OF_ITERATIONS = "out_of_iterations"  # the value is the solver's last, not converged
     ABSENT = "absent"  # the phase has no voxel here
+    NOT_FINITE = "not_finite"  # a function of the user's own gave no finite number; there is no value
     UNBOUNDED = "unbounded"  # what is to be measured is larger than the volume; there is no value
 
     @property
@@ -26,6 +27,7 @@ _REMEDIES = {
     Outcome.DOES_NOT_PERCOLATE: "the phase is disconnected along this axis: ask for more of it, or for a larger volume",
     Outcome.OUT_OF_ITERATIONS: "raise the iteration limit or loosen the convergence criterion",
     Outcome.ABSENT: "the phase has no voxel in this volume: check the labels",
+    Outcome.NOT_FINITE: "look at what the function does with this volume",
     Outcome.UNBOUNDED: "the phase's features do not end within this volume: measure a larger one",
 }
 

@@ -23,6 +23,7 @@ from engine.sampling.choices import (
 
 if TYPE_CHECKING:
     from engine.properties.materials import Materials
+    from engine.properties.own import OwnProperty
 
 Sampler = Literal["spectral", "mpdd", "harmonized"]
 
@@ -114,6 +115,8 @@ class Request:
     """Opposite faces join as neighbouring planes inside do; it is guided and measured as a periodic volume too."""
     materials: "Materials | None" = None
     """What the phases are made of; decides what is measured of the structure, not its voxels."""
+    properties: "tuple[OwnProperty, ...]" = ()
+    """Functions of the user's own, for targets on them; each is measured too."""
     metrics: tuple[Metric, ...] = ()
     """To be measured although nothing measures them unasked (`MetricKind.needs`)."""
 

@@ -160,7 +160,14 @@ def walks_of(requests: Sequence[Request], card: Card) -> dict[int, Walk]:
     if not requests or requests[0].settings.route not in ("conditioned", "sampler", "auto"):
         return {}
     return {
-        i: Walk(request.targets, card.phase_names, request.materials, card.training_means, request.periodic)
+        i: Walk(
+            request.targets,
+            card.phase_names,
+            request.materials,
+            card.training_means,
+            request.periodic,
+            request.properties,
+        )
         for i, request in enumerate(requests)
         if request.targets
     }

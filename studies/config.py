@@ -33,6 +33,7 @@ from studies.search import ChoiceSearch, Parameter, Range, SearchEntry, TargetSe
 
 if TYPE_CHECKING:
     from engine.properties.materials import Materials
+    from engine.properties.own import OwnProperty
 
 SamplerName = Literal["tpe", "gp", "nsga2", "nsga3", "qmc", "grid", "random"]
 SAMPLERS: tuple[str, ...] = get_args(SamplerName)
@@ -158,6 +159,8 @@ class StudyConfig:
     budget: Budget
     periodic: bool = False
     """Whether opposite faces of every structure join."""
+    properties: "tuple[OwnProperty, ...]" = ()
+    """Functions of the user's own."""
     materials: tuple[StudyMaterials, ...] = ()
     """Where several, the choice is searched; none for metrics that need none."""
     samples: int = 1
@@ -243,6 +246,7 @@ class StudyConfig:
             "bundle": one and one.name,
             "bundles": [] if one else [bundle.name for bundle in self.bundles],
             "bundle_hash": one.hash if one else {bundle.name: bundle.hash for bundle in self.bundles},
+            "properties": {own.name: own.path for own in self.properties} or None,
             "materials": next(iter(hashes)) if len(hashes) == 1 else list(hashes) or None,
             "materials_hash": next(iter(hashes.values())) if len(hashes) == 1 else hashes or None,
             "shape": list(shape) if shape else None,

@@ -8,6 +8,7 @@ from engine.errors import InputError
 from engine.guidance.feasibility import check_feasible
 from engine.guidance.targets import Target, parse_target
 from engine.metrics import Metric, nearest, parse_metric
+from engine.properties.own import OwnProperty, named, spelled
 from engine.request import Settings
 from studies.config import (
     ADAPTIVE,
@@ -93,6 +94,8 @@ def _build(file: StudyFile, default_name: str, facts: Callable[[str], BundleFact
     phases = _common(bundles)
     if not 0 <= file.seed < 2**63:
         raise InputError(f"seed: must lie within [0, 2**63), not {file.seed}")
+    own = named(file.properties)
+    file = _spelled(file, own)
     materials = read_materials(file, bundles)
     search = tuple(search_entry(key, entry, phases) for key, entry in file.search.items())
     axes = tuple(
@@ -117,6 +120,7 @@ def _build(file: StudyFile, default_name: str, facts: Callable[[str], BundleFact
     config = StudyConfig(
         name=_name(file.name or default_name),
         bundles=bundles,
+        properties=own,
         materials=materials,
         shapes=shapes,
         periodic=file.periodic,
@@ -144,6 +148,26 @@ def _build(file: StudyFile, default_name: str, facts: Callable[[str], BundleFact
 
         return replace(config, budget=replace(budget, trials=max(1, feasible_grid_points(config))))
     return config
+
+
+def _spelled(file: StudyFile, own: tuple[OwnProperty, ...]) -> StudyFile:
+    """With functions of the user's own spelled as metrics wherever the file names them."""
+    if not own:
+        return file
+
+    def objective(entry: ObjectiveFile) -> ObjectiveFile:
+        return ObjectiveFile(**{way: spelled(text, own) for way, text in entry.model_dump().items() if text})
+
+    return file.model_copy(
+        update={
+            "search": {spelled(key, own): entry for key, entry in file.search.items()},
+            "map": {spelled(key, own): entry for key, entry in file.map.items()},
+            "targets": [spelled(text, own) for text in file.targets],
+            "constraints": [spelled(text, own) for text in file.constraints],
+            "objective": objective(file.objective) if file.objective is not None else None,
+            "objectives": [objective(entry) for entry in file.objectives],
+        }
+    )
 
 
 def _name(name: str) -> str:

@@ -231,6 +231,7 @@ def requests_of(config: StudyConfig, number: int, params: Params) -> list[Reques
             settings=settings,
             periodic=config.periodic,
             materials=_materials(config, params),
+            properties=config.properties,
             metrics=on_request,
         )
         for sample in range(config.samples)

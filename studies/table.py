@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from actors.files import write_atomically
 from actors.rows import Row
 from engine.errors import InputError, WorkError
-from engine.metrics import all_metrics, mean_metrics
+from engine.metrics import all_metrics, mean_metrics, own_metrics
 from studies.dataset import list_files, open_parquet
 from studies.folder import DAMAGED, STRUCTURES, write_bytes
 
@@ -58,6 +58,7 @@ _COLUMNS: tuple[tuple[str, pa.DataType, str, str], ...] = (
     ("guidance_iterations", pa.int32(), "", "most guidance iterations of a structure with targets"),
     ("slice_numbers", pa.string(), "", "numbers of the guidance sds-slices; null stands for the published ones"),
     ("targets", _TEXTS, "", "what it was asked to have"),
+    ("properties", _TEXTS, "", "functions of the user's own: name and import path; null stands for none"),
     ("materials", pa.string(), "", "what the phases are made of; null where no metric was to depend on it"),
     ("materials_hash", pa.string(), "", "sha256 of the materials' constants"),
     ("materials_constants", pa.string(), "", "the materials as JSON: constants of each phase as in a materials file"),
@@ -79,10 +80,12 @@ def structure_schema(phases: Sequence[str], columns: Collection[str] = ()) -> pa
 
     Args:
         phases: of the material.
-        columns: those of the rows, for the means of the axes: a table has the ones that were asked for.
+        columns: those of the rows, for the means of the axes and functions of the user's own: a table has the ones that
+            were asked for.
     """
     fields = [_field(*column) for column in _COLUMNS]
-    for metric in (*all_metrics(phases), *(mean for mean in mean_metrics(phases) if mean.column in columns)):
+    means = [mean for mean in mean_metrics(phases) if mean.column in columns]
+    for metric in (*all_metrics(phases), *means, *own_metrics(columns)):
         fields.append(_field(metric.column, pa.float64(), metric.kind.unit, metric.meaning))
         fields.append(_field(f"{metric.column}_outcome", pa.string(), "", f"how {metric} came to be"))
     return pa.schema(fields, metadata={_VERSION_KEY: str(SCHEMA_VERSION).encode()})

@@ -140,6 +140,8 @@ class StudyFile(_Strict):
     """Several bundles to choose from, instead of bundle: the choice is searched."""
     bundle_hash: StrictStr | dict[StrictStr, StrictStr] | None = None
     """Written by mesoforge: identifies the weights that the study was made with."""
+    properties: dict[StrictStr, StrictStr] = {}
+    """Functions of your own: import path module:function by name, for targets and metrics on them."""
     materials: StrictStr | Annotated[list[StrictStr], Field(min_length=1)] | None = None
     """What the phases are made of: a file or a name that ships, for conductivity, elastic moduli and thermal expansion;
     of several the choice is searched."""

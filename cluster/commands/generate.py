@@ -122,7 +122,7 @@ def reconstruct(
         refine_passes=refine_passes,
         guidance_weight=guidance_weight,
     )
-    card, structures = _prepare(model, out, count, size, shape, periodic, seed, format, settings, [], None)
+    card, structures = _prepare(model, out, count, size, shape, periodic, seed, format, settings, [], None, [])
     rows = _run(card, structures)
     metrics = [Metric("fraction", name) for name in card.phase_names]
     metrics += [Metric("diffusivity", name, axis) for name in card.phase_names for axis in ("z", "y", "x")]
@@ -150,6 +150,14 @@ def design(
         typer.Option(
             metavar="FILE.yaml",
             help="What the phases are made of, for targets on conductivity or stiffness; or a name.",
+        ),
+    ] = None,
+    own: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--property",
+            metavar="NAME=MODULE:FUNCTION",
+            help="A differentiable function of your own, imported and run; targets may be on NAME. May repeat.",
         ),
     ] = None,
     count: Count = 1,
@@ -195,7 +203,9 @@ def design(
         route=route,  # type: ignore[arg-type]
         guidance_weight=guidance_weight,
     )
-    card, structures = _prepare(model, out, count, size, shape, periodic, seed, format, settings, target, materials)
+    card, structures = _prepare(
+        model, out, count, size, shape, periodic, seed, format, settings, target, materials, own or []
+    )
     rows = _run(card, structures)
     wanted = structures.request(0).targets
     print(
@@ -221,16 +231,19 @@ def _prepare(
     settings: Settings,
     targets: list[str],
     materials: str | None,
+    own: list[str],
 ) -> "tuple[Card, StructureSet]":
     """Everything that can be wrong with the input is found here, before anything is loaded or written."""
     from engine.design import check_request
     from engine.export.formats import known_format
     from engine.models.bundle import check_makes_volumes, read_card
     from engine.properties.materials import load_materials
+    from engine.properties.own import parse_property, spelled
 
     card = read_card(model)
     check_makes_volumes(card)
-    parsed = tuple(parse_target(text, card.phase_names) for text in targets)
+    properties = tuple(parse_property(text) for text in own)
+    parsed = tuple(parse_target(spelled(text, properties), card.phase_names) for text in targets)
     structures = StructureSet(
         out=out,
         card=card,
@@ -241,6 +254,7 @@ def _prepare(
         count=count,
         targets=parsed,
         materials=load_materials(materials) if materials is not None else None,
+        properties=properties,
         settings=settings,
         formats=tuple(known_format(name.strip()) for name in formats.split(",")),
     )
@@ -299,6 +313,7 @@ def _run(card: "Card", structures: StructureSet) -> "list[Row]":
                         also=generated.request.asked,
                         periodic=generated.request.periodic,
                         training=card.training_means,
+                        properties=generated.request.properties,
                     )
                     measured.append((generated, measurement, judge(generated.request.targets, measurement)))
                 for row in structures.write(measured, device=device, code_version=code_version()):

@@ -24,6 +24,14 @@ def regenerate(
     model: Annotated[
         str | None, typer.Option("--model", metavar="M", help="Bundle, where it is no longer found as it was named.")
     ] = None,
+    own: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--property",
+            metavar="NAME=MODULE:FUNCTION",
+            help="Function of your own that the structure was made with; a table's own word for it is never run.",
+        ),
+    ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print the comparison as one JSON document.")] = False,
 ) -> None:
     """Make a structure again from its row alone, and check the sha256 of its voxels. Writes nothing.
@@ -41,11 +49,12 @@ def regenerate(
     from actors.volumes import volume_sha256
     from engine.design import generate
     from engine.models.bundle import load_bundle
+    from engine.properties.own import parse_property
     from engine.version import code_version
 
     row = _row(folder, structure)
     card = _bundle(folder, row, model)
-    request = request_of_row(row, str(card.folder))
+    request = request_of_row(row, str(card.folder), [parse_property(text) for text in own or []])
     device = "cuda" if torch.cuda.is_available() else "cpu"
     say(f"generating {structure} with {card.name} on {device}")
     labels = generate([request], load_bundle(card.folder, device))[0].labels
@@ -141,6 +150,7 @@ def _compare(folder: Path, row: "Row", request: "Request", card: "Card", labels:
         also=request.asked,
         periodic=request.periodic,
         training=card.training_means,
+        properties=request.properties,
     ).values
     properties = {
         str(metric): {"stored": row.get(metric.column), "made_again": measured.value}

@@ -127,6 +127,7 @@ def _check_bundles(config: "StudyConfig") -> None:
     from engine.design import check_request
     from engine.guidance.volume import check_guided
     from engine.models.bundle import load_bundle
+    from engine.properties.own import check_properties
 
     for bundle in config.bundles:
         card = load_bundle(bundle.name).card  # whole, and its weights fit
@@ -135,7 +136,8 @@ def _check_bundles(config: "StudyConfig") -> None:
         entries = [Target(metric=entry.metric, low=0.0) for entry in config.target_entries]
         known: list[Materials | None] = [each.constants for each in config.materials]
         for constants in known or [None]:
-            check_guided([*config.targets, *entries], bundle.phases, constants, card.training_means)
+            check_guided([*config.targets, *entries], bundle.phases, constants, card.training_means, config.properties)
+        check_properties(config.properties, config.metrics, len(bundle.phases))
 
 
 def best_table(config: "StudyConfig", folder: Path, summary: "Summary") -> list[dict[str, Any]]:

@@ -28,8 +28,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.guidance.distillation import distillation_gradient
-from engine.guidance.slices import TrainableCodec
 from engine.guidance.moves import Evaluation, Steered
+from engine.guidance.slices import TrainableCodec
 from engine.guidance.steering import steered
 from engine.guidance.targets import Target
 from engine.guidance.volume import LEAST_ROUNDS, MARGIN, Guided, one_hot, relative_miss
@@ -42,6 +42,7 @@ from engine.sampling.schedules import Schedule
 
 if TYPE_CHECKING:
     from engine.properties.materials import Materials
+    from engine.properties.own import OwnProperty
 
 RATE = 0.03  # of Adam, in standard deviations of the latents
 PRIOR = 0.5  # share of the prior's direction
@@ -93,6 +94,7 @@ def guide_latents(
     on_step: Callable[[int, int], None] | None = None,
     materials: "Sequence[Materials | None]" = (),
     training: Mapping[str, Sequence[float]] | None = None,
+    properties: "Sequence[Sequence[OwnProperty]]" = (),
 ) -> list[Guided]:
     """Guide volumes to their targets by moving their latents.
 
@@ -108,18 +110,19 @@ def guide_latents(
         max_iterations: a volume that has not met its targets then is MISSED, its best state kept.
         correlations: as for `stretch`.
         materials: of each volume's phases, for the targets that need them.
-        training: S2 of the training data by phase, for targets on it.
+        training: curves of the training data, for targets on them.
+        properties: of the user's own, for each volume.
     """
-    made_of = materials or [None] * len(targets)
+    made_of, own = materials or [None] * len(targets), properties or [()] * len(targets)
     members = []
-    for z, wanted, material in zip(latents, targets, made_of, strict=True):
+    for z, wanted, material, functions in zip(latents, targets, made_of, own, strict=True):
         moved = z.clone()
         members.append(
             _Member(
                 latents=moved,
                 optimizer=torch.optim.Adam([moved], lr=RATE),
                 targets=tuple(wanted),
-                steering=tuple(steered(each.metric, phases, material, training) for each in wanted),
+                steering=tuple(steered(each.metric, phases, material, training, False, functions) for each in wanted),
                 shifts=[0.0] * len(wanted),
             )
         )

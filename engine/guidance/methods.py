@@ -81,6 +81,7 @@ def _on_volume(
         materials=[request.materials for request in requests],
         training=bundle.card.training_means,
         periodic=periodic,
+        properties=[request.properties for request in requests],
     )
 
 
@@ -109,6 +110,7 @@ def _on_latents(
         on_step=on_step,
         materials=[request.materials for request in requests],
         training=bundle.card.training_means,
+        properties=[request.properties for request in requests],
     )
 
 

@@ -27,6 +27,7 @@ from engine.properties.transport import solve, solve_with_gradient, value_and_gr
 
 if TYPE_CHECKING:
     from engine.properties.materials import Materials
+    from engine.properties.own import OwnProperty
 
 CONTRAST = 1e-3  # conductivity of the insulator in the gradient solve
 NEARLY = 1.5  # tolerances from the goal within which only the insulated value counts
@@ -38,6 +39,7 @@ def steered(
     materials: "Materials | None" = None,
     training: Mapping[str, Sequence[float]] | None = None,
     periodic: bool = False,
+    properties: "Sequence[OwnProperty]" = (),
 ) -> Steered:
     """The steering of a metric.
 
@@ -54,7 +56,14 @@ def steered(
     if metric.name not in STEERED:
         raise InputError(f"target on {metric}: has no gradient to follow; those that have: {', '.join(STEERED)}")
     return STEERED[metric.name](
-        _Asked(metric=metric, phases=phases, materials=materials, training=training, periodic=periodic)
+        _Asked(
+            metric=metric,
+            phases=phases,
+            materials=materials,
+            training=training,
+            periodic=periodic,
+            properties=properties,
+        )
     )
 
 
@@ -67,6 +76,7 @@ class _Asked:
     materials: "Materials | None"
     training: Mapping[str, Sequence[float]] | None
     periodic: bool
+    properties: "Sequence[OwnProperty]"
 
     @property
     def phase(self) -> int:
@@ -83,6 +93,15 @@ class _Asked:
                 f"target on {self.metric}: needs the phases' materials; give a materials file (--materials FILE.yaml)"
             )
         return self.materials
+
+    def needed_function(self) -> "OwnProperty":
+        for own in self.properties:
+            if own.metric == self.metric:
+                return own
+        raise InputError(
+            f"target on {self.metric}: no function of this name is given; give --property "
+            f"{self.metric.phase}=MODULE:FUNCTION"
+        )
 
     def needed_curve(self) -> Sequence[float]:
         name = f"{self.metric.name.removesuffix('_discrepancy')}[{self.metric.phase}]"
@@ -321,5 +340,6 @@ STEERED: dict[str, Callable[[_Asked], Steered]] = {
         asked.needed_materials().stiffnesses(asked.phases), *asked.axes, periodic=asked.periodic
     ),
     "thermal_expansion": _expansion,
+    "property": lambda asked: SignedDescriptor(asked.needed_function(), periodic=asked.periodic),
 }
 """Metrics whose exact gradient guidance follows. All others that the engine measures are met by selection."""

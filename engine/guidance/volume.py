@@ -30,6 +30,7 @@ from engine.outcomes import DesignOutcome
 
 if TYPE_CHECKING:
     from engine.properties.materials import Materials
+    from engine.properties.own import OwnProperty
 
 Redraw = Callable[[Tensor, int, Sequence[int]], Tensor]
 """Prior: (probabilities [b, K, D, H, W], axis, which of the B volumes these are) -> redrawn probabilities."""
@@ -86,14 +87,15 @@ def check_guided(
     phases: Sequence[str],
     materials: "Materials | None" = None,
     training: Mapping[str, Sequence[float]] | None = None,
+    properties: "Sequence[OwnProperty]" = (),
 ) -> None:
     """Refuse targets that guidance cannot steer.
 
     Raises:
-        InputError: a target without a gradient, or that lacks materials or a curve (`steered`); two extremes.
+        InputError: a target without a gradient, or that lacks materials, a curve or a function; two extremes.
     """
     for target in targets:
-        steered(target.metric, phases, materials, training)
+        steered(target.metric, phases, materials, training, properties=properties)
     extremes = [str(target) for target in targets if target.extreme]
     curves = [text for text in extremes if "_discrepancy" in text]
     if curves:
@@ -113,6 +115,7 @@ def guide(
     materials: "Sequence[Materials | None]" = (),
     training: Mapping[str, Sequence[float]] | None = None,
     periodic: bool = False,
+    properties: "Sequence[Sequence[OwnProperty]]" = (),
 ) -> list[Guided]:
     """Guide volumes to their targets.
 
@@ -126,15 +129,16 @@ def guide(
         materials: of each volume's phases, for the targets that need them.
         training: curves of the training data, for targets on them.
         periodic: opposite faces join, for the targets too.
+        properties: of the user's own, for each volume.
     """
-    made_of = materials or [None] * len(targets)
+    made_of, own = materials or [None] * len(targets), properties or [()] * len(targets)
     members = [
         _Member(
             _logits(p),
             tuple(wanted),
-            tuple(steered(each.metric, phases, material, training, periodic) for each in wanted),
+            tuple(steered(each.metric, phases, material, training, periodic, functions) for each in wanted),
         )
-        for p, wanted, material in zip(probabilities, targets, made_of, strict=True)
+        for p, wanted, material, functions in zip(probabilities, targets, made_of, own, strict=True)
     ]
     least = min(LEAST_ROUNDS, max_iterations)
     done: dict[int, DesignOutcome] = {}
@@ -441,7 +445,7 @@ class Walk:
 
     Args:
         targets: at least one.
-        phases, material, training, periodic: as for `guide`.
+        phases, material, training, periodic, properties: as for `guide`.
     """
 
     def __init__(
@@ -451,8 +455,9 @@ class Walk:
         material: "Materials | None" = None,
         training: Mapping[str, Sequence[float]] | None = None,
         periodic: bool = False,
+        properties: "Sequence[OwnProperty]" = (),
     ) -> None:
-        steering = tuple(steered(each.metric, phases, material, training, periodic) for each in targets)
+        steering = tuple(steered(each.metric, phases, material, training, periodic, properties) for each in targets)
         self._member = _Member(torch.empty(0), tuple(targets), steering)
 
     @property

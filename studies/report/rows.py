@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from engine.errors import InputError
 from engine.guidance.targets import Target, parse_target
-from engine.metrics import Metric, all_metrics, mean_metrics, parse_metric
+from engine.metrics import Metric, all_metrics, mean_metrics, own_metrics, parse_metric
 from studies.folder import STUDY_FILE
 from studies.table import read_structures, structure_schema
 from studies.yaml_file import read_yaml
@@ -86,7 +86,8 @@ class Rows:
     @cached_property
     def columns(self) -> list[Column]:
         """Every measured number of which some structure has a value, in the order of the table."""
-        metrics = {metric.column: metric for metric in (*all_metrics(self.phases), *mean_metrics(self.phases))}
+        known = (*all_metrics(self.phases), *mean_metrics(self.phases), *own_metrics(self.table.schema.names))
+        metrics = {metric.column: metric for metric in known}
         fixed = set(structure_schema(()).names)
         found = []
         for field in self.table.schema:

@@ -11,6 +11,7 @@ from engine.guidance.targets import Target, parse_target
 from engine.metrics import Metric
 from engine.outcomes import DesignOutcome, Measured, Outcome
 from engine.properties.materials import Materials, PhaseMaterial
+from engine.properties.own import parse_property
 from engine.request import Request, Settings
 from tests.actors.fakes import FakeCard
 
@@ -18,7 +19,7 @@ CARD = FakeCard(name="berea")
 HEAD = ["structure_id", "seed", "shape_z", "shape_y", "shape_x", "periodic", "bundle", "bundle_hash", "voxel_size_um"]
 HEAD += ["code_version", "sampler", "solver", "steps", "eta", "harmonizing_passes", "harmonizing_blend"]
 HEAD += ["refinement", "refine_passes", "guidance", "route", "guidance_weight", "guidance_iterations"]
-HEAD += ["slice_numbers", "targets"]
+HEAD += ["slice_numbers", "targets", "properties"]
 HEAD += ["materials", "materials_hash", "materials_constants"]
 TAIL = ["device", "status", "reason", "generate_wall_time_s", "measure_wall_time_s", "volume_sha256"]
 VOID = PhaseMaterial(conductivity=(0.0,), youngs_modulus_gpa=(0.0,))
@@ -83,6 +84,7 @@ def test_a_row_holds_who_made_it_how_and_what_was_found() -> None:
         "guidance_iterations": 80,
         "slice_numbers": None,
         "targets": [],
+        "properties": [],
         "materials": None,
         "materials_hash": None,
         "materials_constants": None,
@@ -213,3 +215,17 @@ def test_a_row_of_an_older_version_is_refused() -> None:
     assert not request_of_row(later, "berea").periodic and request_of_row(later, "berea").settings.refinement is None
     with pytest.raises(InputError, match="guidance_iterations missing"):
         request_of_row(row() | {"guidance_iterations": None}, "berea")
+
+
+def test_a_table_never_says_which_code_is_run() -> None:
+    """The row names the functions; who makes the structure again gives them."""
+    own = parse_property("mine=some_models:mine")
+    target = parse_target("property[mine]=1±0.1")
+    request = Request(structure_id="a", bundle="berea", shape=(3, 4, 5), seed=7, targets=(target,), properties=(own,))
+    stored = request_columns(request)
+    assert stored["properties"] == ["mine=some_models:mine"]
+    with pytest.raises(InputError, match="mine=some_models:mine; it is not run because a table names it"):
+        request_of_row(stored, "berea")
+    assert request_of_row(stored, "berea", [own]) == request
+    other = parse_property("other=some_models:other")
+    assert request_of_row(stored, "berea", [own, other]).properties == (own,)

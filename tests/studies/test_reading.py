@@ -174,3 +174,15 @@ def test_a_map_shows_the_model_by_itself_first() -> None:
         parse_study(MAP + "sampler: tpe\n", "toy.yaml", default_name="toy", facts=facts)
     with pytest.raises(InputError, match=r"map.fraction\[pore\]: must be an interval within \[0, 1\]"):
         parse_study(MAP.replace("high: 0.5", "high: 1.5"), "toy.yaml", default_name="toy", facts=facts)
+
+
+def test_functions_of_the_user_s_own_are_named_and_not_run() -> None:
+    """Read, frozen and read again; nothing of this name can be imported."""
+    text = STUDY.replace('maximize: "diffusivity[pore,z]"', "maximize: mine").replace("fraction[pore]<=0.2", "mine<=3")
+    text += "properties: {mine: no_such_models:mine}\n"
+    config = parse_study(text, "mine.yaml", default_name="mine", facts=facts)
+    [own] = config.properties
+    assert str(own) == "mine=no_such_models:mine"
+    assert config.objectives == (Objective(metric=own.metric, maximize=True),)
+    assert config.constraints[0].metric == own.metric
+    assert parse_study(config.text(), "study.yaml", default_name="other", facts=facts) == config

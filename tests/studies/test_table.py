@@ -40,9 +40,17 @@ def test_every_column_says_its_unit_and_meaning() -> None:
             assert field.metadata[b"unit"] == b"1/voxel"
     for kind in KINDS.values():
         columns = [name for name in schema.names if name.startswith(f"{kind.name}_")]
-        enough = len(PHASES) >= kind.least_phases
+        enough = len(PHASES) >= kind.least_phases and kind.needs != "function"
         phases, axes = len(PHASES) if kind.takes_phase else 1, 3 if kind.takes_axis else 1
         assert len(columns) == 2 * enough * phases * axes  # the value and its outcome
+
+
+def test_a_function_of_the_user_s_own_has_a_column_where_it_was_measured(tmp_path: Path) -> None:
+    measured = row("a", property_mine=0.2, property_mine_outcome="measured", properties=["mine=models:mine"])
+    write_rows(tmp_path, [measured, row("b")], PHASES)
+    table = read_structures(tmp_path)
+    assert table["property_mine"].to_pylist() == [0.2, None]
+    assert b"function mine" in table.schema.field("property_mine").metadata[b"meaning"]
 
 
 def test_a_mean_of_the_axes_has_a_column_where_it_was_asked_for(tmp_path: Path) -> None:

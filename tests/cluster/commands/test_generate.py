@@ -221,3 +221,45 @@ def test_design_with_materials_measures_and_judges_what_they_give(call: Call, un
     assert called.stdout.splitlines()[-1] == "1 of 1 attained"
     [row] = read_structures(Path("out")).to_pylist()
     assert 0.1 <= row["conductivity_z"] <= 5.0 and row["materials"]
+
+
+MODELS = """
+from pathlib import Path
+
+Path("ran").touch()
+
+
+def share(phases):
+    return 2 * phases[0].mean()
+"""
+
+
+def test_a_function_of_the_user_s_own_is_asked_for_by_its_import_path(
+    call: Call, untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_own_models.py").write_text(MODELS)
+    monkeypatch.syspath_prepend(tmp_path)
+    command = ("design", "--model", untrained, "--size", 32, "--target", "share=0.9±0.1", "--out", "out")
+    missing = call(*command)
+    assert missing.status == 2 and "no metric is called 'share'" in missing.stderr
+    called = call(*command, "--property", "share=my_own_models:share")
+    assert called.status == 0, called.stderr
+    [row] = read_structures(Path("out")).to_pylist()
+    assert row["property_share"] == pytest.approx(2 * row["fraction_pore"], abs=1e-6)
+    assert row["properties"] == ["share=my_own_models:share"] and row["targets"] == ["property[share]=[0.8,1]"]
+    again = ("regenerate", "out", row["structure_id"], "--model", untrained)
+    Path("ran").unlink()
+    refused = call(*again)
+    assert refused.status == 2 and "not run because a table names it" in refused.stderr
+    assert not Path("ran").exists()
+    assert call(*again, "--property", "share=my_own_models:share").status == 0
+
+
+def test_a_route_is_stored_with_the_row_and_made_again(call: Call, untrained: Path) -> None:
+    command = ("design", "--model", untrained, "--size", 32, "--target", "fraction[pore]=0.5±0.1")
+    assert call(*command, "--route", "sampler", "--out", "out").status == 0
+    [row] = read_structures(Path("out")).to_pylist()
+    assert (row["route"], row["guidance_weight"]) == ("sampler", 1.0)
+    assert call("regenerate", "out", row["structure_id"], "--model", untrained).status == 0
+    refused = call(*command, "--route", "conditioned", "--out", "other")
+    assert refused.status == 2 and "was not trained to be told descriptors" in refused.stderr
