@@ -57,7 +57,7 @@ def random_features(phases: int) -> FeatureExtractor:
 
 def denoiser_features(bundle: "Bundle") -> FeatureExtractor:
     """Means over the image of the deepest level of a bundle's denoiser, shown the clean latents at its first time."""
-    step = bundle.factor * 2 ** (len(bundle.card.denoiser.multipliers) - 1)
+    step = bundle.card.side_step
 
     def vectors(images: Tensor) -> Tensor:
         h, w = (n // step * step for n in images.shape[-2:])

@@ -22,6 +22,9 @@ class DenoiserConfig:
     channels: int = 4
     """Channels of the field that is denoised (latent channels)."""
     width: int = 64
+    patch: int = 1
+    """Pixels on a side that are taken together as channels before anything else (1, 2 or 4): nothing is lost, and the
+    finest level costs a quarter or a sixteenth (U-Nets of pixel space: Hoogeboom et al. 2023)."""
     multipliers: tuple[int, ...] = (1, 2, 3)
     """Width of each level, in units of `width`; each level halves the plane."""
     blocks: int = 1
@@ -45,7 +48,7 @@ class DenoiserConfig:
     @property
     def halvings(self) -> int:
         """How often the plane is halved; its sides must be multiples of 2 to this power."""
-        return len(self.multipliers) - 1
+        return len(self.multipliers) - 1 + self.patch.bit_length() - 1
 
     def has_attention(self, level: int) -> bool:
         return level > 0 if self.attention is None else level in self.attention
@@ -69,7 +72,7 @@ class Denoiser(nn.Module):
             heads = config.heads if attention else None
             return _Stage(in_channels, out_channels, embedding, config.dropout, heads, reads if attention else None)
 
-        self.stem = nn.Conv2d(config.channels, width, 3, padding=1)
+        self.stem = nn.Conv2d(config.channels * config.patch**2, width, 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         c, skips = width, [width]
         for level, multiplier in enumerate(levels):
@@ -88,7 +91,9 @@ class Denoiser(nn.Module):
             if level > 0:
                 self.up.append(nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(c, c, 3, padding=1)))
         self.head = nn.Sequential(
-            group_norm(c), nn.SiLU(), nn.Conv2d(c, (1 + config.learned_variance) * config.channels, 3, padding=1)
+            group_norm(c),
+            nn.SiLU(),
+            nn.Conv2d(c, (1 + config.learned_variance) * config.channels * config.patch**2, 3, padding=1),
         )
 
     def forward(self, x: Tensor, time: Tensor, condition: Condition = NOTHING) -> Tensor:
@@ -101,7 +106,7 @@ class Denoiser(nn.Module):
         for layer in self.up:
             x = layer(torch.cat([x, skips.pop()], dim=1), *known) if isinstance(layer, _Stage) else layer(x)
         out: Tensor = self.head(x)
-        return out
+        return F.pixel_shuffle(out, self.config.patch)
 
     def features(self, x: Tensor, time: Tensor, condition: Condition = NOTHING) -> Tensor:
         """What the deepest level makes of x [B, C, H, W]: [B, F, H', W'], F = width times the last multiplier."""
@@ -114,7 +119,7 @@ class Denoiser(nn.Module):
         embedding = self.time(_sinusoids(time, self.config.width).to(self.stem.weight.dtype))
         tokens = self.condition(condition, x.shape[0], embedding)
         known = F.silu(embedding + tokens.sum(dim=1)), tokens
-        x = self.stem(x)
+        x = self.stem(F.pixel_unshuffle(x, self.config.patch))
         skips = [x]
         for layer in self.down:
             x = layer(x, *known) if isinstance(layer, _Stage) else layer(x)

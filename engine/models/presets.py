@@ -46,6 +46,8 @@ class TrainingConfig:
     rate: Rate = "decaying"
     """Learning rate of the denoiser: warm-up and cosine decay, or the same throughout."""
     denoiser_width: int = 64
+    denoiser_patch: int = 1
+    """Latent pixels on a side that the denoiser takes together as channels: 2 makes pixel space affordable."""
     denoiser_multipliers: tuple[int, ...] = (1, 2, 3)
     denoiser_blocks: int = 1
     attention: tuple[int, ...] | None = None
@@ -102,11 +104,13 @@ class TrainingConfig:
             value = getattr(self, name)
             if value not in get_args(kind):
                 raise InputError(f"{name}: must be one of {', '.join(map(str, get_args(kind)))}, not {value}")
-        step = self.factor * 2 ** (len(self.denoiser_multipliers) - 1)
+        if self.denoiser_patch not in (1, 2, 4):
+            raise InputError(f"denoiser_patch: must be 1, 2 or 4, not {self.denoiser_patch}")
+        step = self.factor * self.denoiser_patch * 2 ** (len(self.denoiser_multipliers) - 1)
         if self.crop % step:
             raise InputError(
-                f"crop: must be a multiple of {step} (factor {self.factor}, {len(self.denoiser_multipliers)} levels), "
-                f"not {self.crop}"
+                f"crop: must be a multiple of {step} (factor {self.factor}, patch {self.denoiser_patch}, "
+                f"{len(self.denoiser_multipliers)} levels), not {self.crop}"
             )
 
     @property

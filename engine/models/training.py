@@ -264,6 +264,7 @@ def _train_denoiser(run: _Run, autoencoder: Autoencoder) -> tuple[Denoiser, floa
         DenoiserConfig(
             channels=autoencoder.config.latent_channels,
             width=config.denoiser_width,
+            patch=config.denoiser_patch,
             multipliers=config.denoiser_multipliers,
             blocks=config.denoiser_blocks,
             attention=config.attention,

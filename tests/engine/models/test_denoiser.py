@@ -38,3 +38,28 @@ def test_a_fresh_network_is_silent_in_its_blocks():
     stage = Denoiser(DenoiserConfig(width=16)).middle[0]
     x = torch.randn(1, 48, 4, 4)
     assert torch.allclose(stage(x, torch.randn(1, 64), torch.zeros(1, 0, 64)), x)
+
+
+def test_patches_keep_the_shape_and_cost_a_quarter():
+    """Every pixel is seen, and the answer of a pixel stands where the pixel is."""
+    torch.manual_seed(0)
+    config = DenoiserConfig(channels=1, width=16, multipliers=(1, 2), patch=2, learned_variance=True)
+    model = Denoiser(config).eval()
+    assert config.halvings == 2
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    x, time = torch.randn(2, 1, 24, 16), torch.tensor([5.0, 900.0])
+    out = model(x, time)
+    assert out.shape == (2, 2, 24, 16)
+    assert model.stem(torch.nn.functional.pixel_unshuffle(x, 2)).shape[-2:] == (12, 8)
+    for place in ((0, 0), (1, 0), (7, 6)):
+        changed = x.clone()
+        changed[:, :, *place] += 1
+        assert not torch.allclose(model(changed, time), out)
+    # with the head alone awake, which phase of the patch a pixel is decides its answer: shuffled back, not blurred
+    with torch.no_grad():
+        model.head[2].weight.zero_()
+        model.head[2].bias.copy_(torch.arange(8.0))
+    tiles = model(x, time)
+    assert torch.equal(tiles[0, 0, :2, :2], torch.tensor([[0.0, 1.0], [2.0, 3.0]]))
+    assert torch.equal(tiles[0, 1, -2:, -2:], torch.tensor([[4.0, 5.0], [6.0, 7.0]]))

@@ -93,7 +93,7 @@ def test_the_loss_falls(tmp_path):
     [
         {"prediction": "epsilon", "learned_variance": True, "schedule": "cosine", "train_timesteps": 4000},
         {"prediction": "x0", "rate": "constant", "dropout": 0.2, "precision": "fp32"},
-        {"factor": 1, "crop": 32, "attention": (2,), "heads": 2},
+        {"factor": 1, "crop": 32, "denoiser_patch": 2, "attention": (2,), "heads": 2},
         {"factor": 2, "crop": 32, "descriptors": ("mean_chord",), "attends": True},
     ],
     ids=["hybrid", "clean", "pixel", "half"],
@@ -105,7 +105,7 @@ def test_every_way_of_training_is_a_function_of_the_seed(tmp_path, changes):
     fresh = torch.cat([p.flatten() for p in one.denoiser.head.parameters()])
     assert torch.isfinite(fresh).all() and one.metrics["denoiser_loss"] > 0
     outputs = one.denoiser.config.channels * (2 if config.learned_variance else 1)
-    assert one.denoiser.head[-1].out_channels == outputs
+    assert one.denoiser.head[-1].out_channels == outputs * config.denoiser_patch**2
 
 
 def close(a, b):
