@@ -113,11 +113,12 @@ def request_of_row(row: Mapping[str, Any], bundle: str, properties: "Sequence[Ow
         )
     names = [field.name for field in fields(Settings)]
     # Older tables have no such columns: there was one way to guide, and one to refine.
-    later = ("guidance", "slice_numbers", "refinement", "route", "guidance_weight")
+    later = ("guidance", "slice_numbers", "refinement", "route", "guidance_weight", "candidates")
     row = {name: None for name in later} | dict(row)
     row["guidance"], row["route"] = row["guidance"] or Settings.guidance, row["route"] or Settings.route
     if row["guidance_weight"] is None:
         row["guidance_weight"] = Settings.guidance_weight
+    row["candidates"] = row["candidates"] or 1
     absent = [name for name in (*names, "seed", "targets") if name not in row]
     if absent or row["guidance_iterations"] is None:
         raise InputError(

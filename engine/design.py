@@ -24,8 +24,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.errors import InputError
-from engine.guidance.feasibility import check_feasible
+from engine.errors import InputError, WorkError
+from engine.guidance.feasibility import check_feasible, doubts
 from engine.guidance.methods import guide_batch
 from engine.guidance.slices import check_slice_targets
 from engine.guidance.targets import Target
@@ -61,6 +61,7 @@ from engine.sampling.multiplane import (
 from engine.sampling.refine import MARGIN, decode_volume, refine
 from engine.sampling.solvers import make_solver
 from engine.sampling.spectra import SpectralFilter
+from engine.selection import check_selected, cost_of, guided, select
 
 SMALLEST_SIDE = 32  # voxels; below, the latent volume has fewer planes than the network's receptive field
 ROUNDS = 5  # of encoding and decoding, as MicroLad's refinement has them
@@ -91,6 +92,8 @@ class DesignResult:
     measurement: Measurement
     outcome: DesignOutcome
     """Against the targets, on the certified values."""
+    warnings: tuple[str, ...] = ()
+    """What was not to be expected of the targets (`warnings_of`)."""
 
 
 def design(request: Request, bundle: Bundle) -> DesignResult:
@@ -106,7 +109,8 @@ def design(request: Request, bundle: Bundle) -> DesignResult:
         properties=request.properties,
     )
     outcome = judge(request.targets, measurement)
-    return DesignResult(generated=generated, measurement=measurement, outcome=outcome)
+    warnings = tuple(warnings_of(request, bundle.card))
+    return DesignResult(generated=generated, measurement=measurement, outcome=outcome, warnings=warnings)
 
 
 def check_request(request: Request, card: Card, device: str = "cpu") -> None:
@@ -132,6 +136,8 @@ def check_request(request: Request, card: Card, device: str = "cpu") -> None:
     if request.periodic and any(metric.name == "permeability" for metric in request.asked):
         raise InputError("permeability: its solver mirrors the sides; ask for volumes that are not periodic")
     check_feasible(request.targets, phases, request.materials)
+    check_selected(request.targets)
+    request = guided(request)
     check_guided(request.targets, phases, request.materials, card.training_means, request.properties)
     if request.properties:
         check_properties(request.properties, [target.metric for target in request.targets], len(phases))
@@ -144,6 +150,13 @@ def check_request(request: Request, card: Card, device: str = "cpu") -> None:
         raise InputError(f"guidance {guidance}: has no way to {extreme}; use volume")
     if guidance != "volume" and request.periodic and request.targets:
         raise InputError(f"guidance {guidance}: its planes end at the faces; use volume for periodic volumes")
+
+
+def warnings_of(request: Request, card: Card) -> list[str]:
+    """What a user should know before a request that can be met is: what is not to be expected of its targets, and what
+    they may cost."""
+    found = doubts(request.targets, card.phase_names, request.materials, card.training_fractions)
+    return found + cost_of(request)
 
 
 def request_bytes(request: Request, card: Card) -> int:
@@ -167,10 +180,18 @@ def generate(
 
     Raises:
         InputError: a request that cannot be met (`check_request`).
+        WorkError: settings with which the networks give no finite numbers.
     """
     for request in requests:
         check_request(request, bundle.card, bundle.device)
-    inference = inference or Inference(bundle)
+    used = inference or Inference(bundle)
+    return select(requests, lambda some: _generate(some, bundle, used, progress), bundle.card.phases)
+
+
+def _generate(
+    requests: Sequence[Request], bundle: Bundle, inference: Inference, progress: Report | None
+) -> list[Generated]:
+    """In batches of one shape, border and set of settings, as large as fit into memory."""
     groups: dict[tuple[tuple[int, int, int], bool, Settings], list[int]] = {}
     for i, request in enumerate(requests):
         groups.setdefault((request.shape, request.periodic, request.settings), []).append(i)
@@ -213,6 +234,11 @@ def _generate_batch(
         correct=inside_of(requests, walks, bundle, inference),
     )
     probabilities = decode_latents(bundle, inference, latents, numbers, noise, periodic=periodic)
+    if not bool(probabilities.isfinite().all()):
+        raise WorkError(
+            f"bundle {bundle.card.name}: its networks give no finite numbers with sampler {settings.sampler}, solver "
+            f"{numbers.solver}, {numbers.steps} steps, eta {numbers.eta:g}; leave these at the bundle's own"
+        )
     sampled = time.perf_counter()
 
     outcomes = [DesignOutcome.UNGUIDED] * len(requests)

@@ -11,17 +11,18 @@ The same options give the same voxels as `mesoforge reconstruct` and `mesoforge 
 `engine/design.py`, which has the whole control.
 """
 
+import warnings
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.design import Generated, Measurement, Report, check_request, generate, judge, measure
+from engine.design import Generated, Measurement, Report, check_request, generate, judge, measure, warnings_of
 from engine.errors import InputError
-from engine.guidance.targets import parse_target
+from engine.guidance.targets import parse_extreme, parse_target
 from engine.models.bundle import Bundle, Phase, load_bundle
 from engine.outcomes import DesignOutcome
 from engine.properties.own import PropertyFunction, named, spelled
@@ -55,6 +56,8 @@ class Structure:
     """Whether every target holds on the measured values; None without targets."""
     seed: int | None
     """Of a generated structure."""
+    warnings: tuple[str, ...] = ()
+    """What was not to be expected of its targets, or what they cost; also given as Python warnings."""
 
     def show(self, *, hide: Collection[str] = (), title: str = "") -> "FigureBase":
         """Picture from a corner; `hide` names phases to see through."""
@@ -79,6 +82,8 @@ def design(
     model: str | Path | Bundle,
     targets: Sequence[str] = (),
     *,
+    maximize: str | None = None,
+    minimize: str | None = None,
     size: int = 64,
     shape: tuple[int, int, int] | None = None,
     periodic: bool = False,
@@ -94,6 +99,7 @@ def design(
     Args:
         model: name or path of a bundle, or a loaded one (on a GPU: `engine.load_bundle("berea", "cuda")`).
         targets: as on the command line, such as `fraction[pore]=0.20±0.01`; none gives volumes like the material.
+        maximize, minimize: metric to take as far as the targets let it, such as `diffusivity[pore,z]`.
         size: voxels on a side of a cube.
         shape: voxels along z, y and x, instead of `size`.
         periodic: opposite faces join; the volumes are measured so too.
@@ -116,13 +122,17 @@ def design(
     bundle = model if isinstance(model, Bundle) else load_bundle(model)
     card = bundle.card
     own = named(properties or {})
+    wanted = tuple(parse_target(spelled(text, own), card.phase_names) for text in targets)
+    for which, metric in (("maximize", maximize), ("minimize", minimize)):
+        if metric is not None:
+            wanted += (parse_extreme(spelled(metric, own), which, card.phase_names),)
     requests = [
         Request(
             structure_id=f"{card.name}-{seed}-{number}",
             bundle=str(card.folder),
             shape=shape if shape is not None else (size, size, size),
             seed=structure_seed("", seed, 0, number),
-            targets=tuple(parse_target(spelled(text, own), card.phase_names) for text in targets),
+            targets=wanted,
             settings=settings or Settings(),
             periodic=periodic,
             materials=materials,
@@ -131,6 +141,9 @@ def design(
         for number in range(count)
     ]
     check_request(requests[0], card)
+    doubtful = tuple(warnings_of(requests[0], card))
+    for text in doubtful:
+        warnings.warn(text, stacklevel=2)
     structures = []
     for start in range(0, count, BATCH):
         for generated in generate(requests[start : start + BATCH], bundle, progress):
@@ -143,7 +156,7 @@ def design(
                 training=card.training_means,
                 properties=own,
             )
-            structures.append(_structure(generated, measurement, bundle))
+            structures.append(replace(_structure(generated, measurement, bundle), warnings=doubtful))
     return structures
 
 

@@ -55,6 +55,9 @@ class Settings:
     """How targets are reached: `guided`, `conditioned`, `sampler`, `conditioned+guided` or `auto` (`engine.routes`)."""
     guidance_weight: float = 1.0
     """omega of classifier-free guidance: weighs all that the network is told, planes included, against nothing."""
+    candidates: int = 8
+    """At most so many volumes are generated for a structure with targets that no gradient leads to
+    (`engine.selection`)."""
     guidance_iterations: int = 80
     """At most so many guidance iterations for a structure with targets; `sds-slices` counts its own steps."""
     slice_numbers: str | None = None
@@ -81,6 +84,8 @@ class Settings:
             raise InputError(f"route: must be one of {', '.join(ROUTES)}, not '{self.route}'")
         if not 0 <= self.guidance_weight <= 100:
             raise InputError(f"guidance_weight: must lie within [0, 100], not {self.guidance_weight:g}")
+        if self.candidates < 1:
+            raise InputError(f"candidates: must be at least 1, not {self.candidates}")
         if self.guidance_iterations < 1:
             raise InputError(f"guidance_iterations: must be at least 1, not {self.guidance_iterations}")
 

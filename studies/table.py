@@ -55,6 +55,7 @@ _COLUMNS: tuple[tuple[str, pa.DataType, str, str], ...] = (
     ("guidance", pa.string(), "", "how targets were brought about; null stands for volume"),
     ("route", pa.string(), "", "how targets were reached; null stands for guided"),
     ("guidance_weight", pa.float64(), "", "omega, what the network was told against nothing; null stands for 1"),
+    ("candidates", pa.int32(), "", "most volumes tried for targets that no gradient leads to; null stands for 1"),
     ("guidance_iterations", pa.int32(), "", "most guidance iterations of a structure with targets"),
     ("slice_numbers", pa.string(), "", "numbers of the guidance sds-slices; null stands for the published ones"),
     ("targets", _TEXTS, "", "what it was asked to have"),

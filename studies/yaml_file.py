@@ -123,6 +123,8 @@ class SettingsFile(_Strict):
     """How targets are reached: guided, conditioned, sampler, conditioned+guided or auto."""
     guidance_weight: Number | None = None
     """Omega: weighs what the network is told against nothing; 1 is that alone."""
+    candidates: StrictInt | None = None
+    """At most so many volumes are tried for targets that no gradient leads to."""
     guidance_iterations: StrictInt | None = None
     """At most so many guidance iterations for a structure with targets."""
     slice_numbers: StrictStr | None = None

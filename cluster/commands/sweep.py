@@ -128,6 +128,7 @@ def _check_bundles(config: "StudyConfig") -> None:
     from engine.guidance.volume import check_guided
     from engine.models.bundle import load_bundle
     from engine.properties.own import check_properties
+    from engine.selection import guided_targets
 
     for bundle in config.bundles:
         card = load_bundle(bundle.name).card  # whole, and its weights fit
@@ -136,7 +137,8 @@ def _check_bundles(config: "StudyConfig") -> None:
         entries = [Target(metric=entry.metric, low=0.0) for entry in config.target_entries]
         known: list[Materials | None] = [each.constants for each in config.materials]
         for constants in known or [None]:
-            check_guided([*config.targets, *entries], bundle.phases, constants, card.training_means, config.properties)
+            targets = guided_targets([*config.targets, *entries])
+            check_guided(targets, bundle.phases, constants, card.training_means, config.properties)
         check_properties(config.properties, config.metrics, len(bundle.phases))
 
 

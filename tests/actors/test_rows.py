@@ -18,7 +18,7 @@ from tests.actors.fakes import FakeCard
 CARD = FakeCard(name="berea")
 HEAD = ["structure_id", "seed", "shape_z", "shape_y", "shape_x", "periodic", "bundle", "bundle_hash", "voxel_size_um"]
 HEAD += ["code_version", "sampler", "solver", "steps", "eta", "harmonizing_passes", "harmonizing_blend"]
-HEAD += ["refinement", "refine_passes", "guidance", "route", "guidance_weight", "guidance_iterations"]
+HEAD += ["refinement", "refine_passes", "guidance", "route", "guidance_weight", "candidates", "guidance_iterations"]
 HEAD += ["slice_numbers", "targets", "properties"]
 HEAD += ["materials", "materials_hash", "materials_constants"]
 TAIL = ["device", "status", "reason", "generate_wall_time_s", "measure_wall_time_s", "volume_sha256"]
@@ -81,6 +81,7 @@ def test_a_row_holds_who_made_it_how_and_what_was_found() -> None:
         "guidance": "volume",
         "route": "guided",
         "guidance_weight": 1.0,
+        "candidates": 8,
         "guidance_iterations": 80,
         "slice_numbers": None,
         "targets": [],

@@ -168,7 +168,7 @@ def test_reconstruct_refuses(refused: Call, untrained: Path, options: list[str],
         ("diffusivity[pore,w]=0.2±5%", ["z, y or x"]),
         ("fraction[pore]=0.2", ["tolerance"]),
         ("fraction[pore]=0.2±0", ["tolerance"]),
-        ("mean_pore_size[pore]=5±1", ["mean_pore_size", "surface_area"]),
+        ("maximize mean_pore_size[pore]", ["mean_pore_size", "surface_area"]),
         ("pore>0.2", ["pore>0.2"]),
     ],
 )

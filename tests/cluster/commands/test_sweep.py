@@ -110,8 +110,8 @@ def test_a_sweep(call: Call, study: Path, repository: Path) -> None:
         (("trials: 9", "trials: 0"), ["trials"]),
         (("size: 32", "size: ["), ["tiny.yaml"]),
         (
-            ("fraction[pore]: {", "euler_number_density[pore]: {"),
-            ["euler_number_density", "can be measured but not asked for"],
+            ("fraction[pore]: {", "tpb_density: {"),
+            ["tpb_density", "needs 3 phases"],
         ),
     ],
 )
