@@ -151,7 +151,10 @@ def _seems_to_hold(member: _Member, iteration: int) -> bool:
     """Measure a member's decoded volume. True if its targets hold there and it is time to look at the refined one."""
     member.found = _evaluate(member, _mean(member))
     values = [_shifted(member, j, each.value) for j, each in enumerate(member.found)]
-    member.trace.append({"iteration": float(iteration)} | dict(zip(map(_name, member.targets), values, strict=True)))
+    named = zip(member.targets, values, strict=True)
+    member.trace.append(
+        {"iteration": float(iteration)} | {str(target.metric): value for target, value in named if math.isfinite(value)}
+    )
     due = iteration >= LEAST_ROUNDS and iteration - member.checked >= CHECKS
     return due and max(map(relative_miss, member.targets, values)) <= MARGIN
 
@@ -168,7 +171,8 @@ def _look(member: _Member, index: int, codec: TrainableCodec, correlations: Tens
         member.best, member.best_miss = refined, worst
     member.done = worst <= MARGIN
     for j, (one, other) in enumerate(zip(member.found, after, strict=True)):
-        member.shifts[j] = _scaled(member, j, other.value) - _scaled(member, j, one.value)
+        if math.isfinite(one.value) and math.isfinite(other.value):
+            member.shifts[j] = _scaled(member, j, other.value) - _scaled(member, j, one.value)
 
 
 def _step(
@@ -218,7 +222,7 @@ def _asked(members: Sequence[_Member]) -> tuple[list[Tensor], list[list[float]]]
             value = _shifted(member, j, each.value)
             pushes[j][i] = push(relative_miss(target, value))
             for move in each.moves:
-                missing = math.copysign(1.0, target.goal - value) if move.missing is None else move.missing
+                missing = _towards(target, value) if move.missing is None else move.missing
                 directions[j][i] += missing * move.gradient
     return directions, pushes
 
@@ -255,8 +259,11 @@ def _logarithmic(member: _Member, j: int) -> bool:
     return member.steering[j].logarithmic and member.targets[j].goal > 0
 
 
-def _name(target: Target) -> str:
-    return str(target.metric)
+def _towards(target: Target, value: float) -> float:
+    """1 where the metric is to rise, else -1; a target with one limit is aimed at from inside."""
+    if math.isinf(target.low) or math.isinf(target.high):
+        return 1.0 if math.isinf(target.high) else -1.0
+    return math.copysign(1.0, target.goal - value)
 
 
 def _mean(member: _Member) -> Tensor:

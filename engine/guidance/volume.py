@@ -41,6 +41,7 @@ CORRECTIONS = 3  # Gauss-Newton steps after each redraw
 LARGEST_MOVE = 0.02  # share of the volume that one step may change: first order does not reach further
 FLOOR = 0.02  # of the goal: a value is kept off 0 by this much, so that its logarithm exists
 MARGIN = 0.7  # of each tolerance: the certificate's solver differs from ours by some tenths of a per cent
+REST = 0.5  # tolerances from the goal within which a target no longer pushes: it is only held where it is
 ONE_SIDED = 0.005  # of a limit: how far inside a target with one limit is aimed, for the same reason
 ASCENT = 0.005  # share of the volume that one step towards an extreme changes
 PROGRESS = 0.005  # relative gain below which an extreme counts as reached
@@ -256,10 +257,10 @@ def _learn_gains(member: _Member, before: Sequence[float], after: Sequence[float
 def _distance(member: _Member, i: int, value: float) -> float:
     """What is missing to the goal of a target: in logarithms where the metric spans decades, else plain.
 
-    A one-sided target that holds asks for nothing, nor does an extreme, nor what has no value.
+    A target that holds asks for nothing, nor does an extreme, nor what has no value.
     """
     target = member.targets[i]
-    if math.isnan(value) or (relative_miss(target, value) == 0 and _one_sided(target)):
+    if math.isnan(value) or relative_miss(target, value) <= (0 if _one_sided(target) else REST):
         return 0.0
     if _logarithmic(member, i):
         return math.log(_aim(target) / _floored(target, value))
