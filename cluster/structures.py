@@ -138,6 +138,17 @@ class StructureSet:
                 found[name] = row
         return found
 
+    def volume(self, row: "Row") -> "NDArray[np.uint8] | None":
+        """Labels of a structure in the folder, from whichever file of it is a volume; None where none is."""
+        from engine.export.formats import export_paths
+        from engine.export.volumes import FORMATS, read_volume
+
+        for each in FORMATS:
+            [path] = export_paths(self.out, str(row["structure_id"]), each, self._phases(row))
+            if path.is_file():
+                return read_volume(path).labels
+        return None
+
     def write(
         self, batch: "Sequence[tuple[Generated, Measurement, DesignOutcome]]", *, device: str, code_version: str
     ) -> "list[Row]":

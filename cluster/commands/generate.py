@@ -1,12 +1,13 @@
 """`mesoforge reconstruct` and `mesoforge design`: volumes from a bundle, without and with targets."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cluster.structures import StructureSet
-from cluster.terminal import kept_on_interrupt, phase, table
+from cluster.terminal import kept_on_interrupt, phase, say, table
 from engine.errors import InputError
 from engine.guidance.targets import parse_target
 from engine.metrics import Metric
@@ -142,9 +143,15 @@ def design(
     model: Model,
     out: Out,
     target: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option("--target", metavar="T", help="METRIC=V±t, =V±p%, >=V, <=V or =[lo,hi]; +- for ±. May repeat."),
-    ],
+    ] = None,
+    maximize: Annotated[
+        str | None, typer.Option("--maximize", metavar="METRIC", help="As much of it as the targets let it have.")
+    ] = None,
+    minimize: Annotated[
+        str | None, typer.Option("--minimize", metavar="METRIC", help="As little of it as the targets let it have.")
+    ] = None,
     materials: Annotated[
         str | None,
         typer.Option(
@@ -178,17 +185,36 @@ def design(
     slice_numbers: SliceNumbers = None,
     route: Routed = Settings.route,
     guidance_weight: Weight = Settings.guidance_weight,
+    candidates: Annotated[
+        int,
+        typer.Option("--candidates", metavar="N", help="Most volumes tried for targets that no gradient leads to."),
+    ] = Settings.candidates,
+    against: Annotated[
+        str | None,
+        typer.Option("--against", metavar="IMAGES", help="The bundle's training images, to search for copies of them."),
+    ] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
 ) -> None:
     """Generate 3D volumes that have the targets, certified on the finished voxels.
 
-    A missed target is a row with a reason, not an error; the last line says how many were attained.
+    A missed target is a row with a reason, not an error; the last line says how many were attained. Before it stand
+    what each target reached, how sure that is, and what was not asked for: surface, S2, copies of training images.
 
     \b
     Examples:
       mesoforge design --model berea --target 'fraction[pore]=0.20±0.01' --target 'diffusivity[pore,z]=0.05±5%' \\
           --count 4 --seed 1 --out designed
       mesoforge design --model berea --materials rock.yaml --target 'elastic_modulus_gpa[z]=40±2%' --out stiff
+      mesoforge design --model berea --target 'fraction[pore]<=0.2' --maximize 'diffusivity[pore,z]' --out open
     """
+    from cluster.design_summary import DesignSummary
+    from engine.design import warnings_of
+    from engine.evaluation.designed import TrainingImages
+
+    extremes = {"maximize": maximize, "minimize": minimize}
+    asked = [*(target or []), *(f"{which} {metric}" for which, metric in extremes.items() if metric is not None)]
+    if not asked:
+        raise InputError("design: give at least one --target, --maximize or --minimize; reconstruct has none")
     settings = Settings(
         sampler=sampler,  # type: ignore[arg-type]  # checked there, as are the solver and the refinement
         solver=solver,  # type: ignore[arg-type]
@@ -202,21 +228,23 @@ def design(
         slice_numbers=slice_numbers,
         route=route,  # type: ignore[arg-type]
         guidance_weight=guidance_weight,
+        candidates=candidates,
     )
     card, structures = _prepare(
-        model, out, count, size, shape, periodic, seed, format, settings, target, materials, own or []
+        model, out, count, size, shape, periodic, seed, format, settings, asked, materials, own or []
     )
+    trained_on = TrainingImages(against, card.phases) if against is not None else None
+    doubts = warnings_of(structures.request(0), card)
+    for text in doubts:
+        say(f"warning: {text}")
     rows = _run(card, structures)
-    wanted = structures.request(0).targets
-    print(
-        table(
-            ["structure", "status", *map(str, wanted)],
-            [[row["structure_id"], row["status"], *(row[each.metric.column] for each in wanted)] for row in rows],
-        )
-    )
+    summary = DesignSummary(rows, structures, card, against=trained_on, warnings=doubts)
+    if json_output:
+        print(json.dumps(summary.document(), indent=1, allow_nan=False))
+        return
+    print(summary.text())
     _print_next(out)
-    attained = sum(row["status"] == "attained" for row in rows)
-    print(f"{attained} of {len(rows)} attained")
+    print(summary.last_line)
 
 
 def _prepare(

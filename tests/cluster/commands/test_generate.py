@@ -1,11 +1,13 @@
 """`mesoforge reconstruct` and `mesoforge design`, on a bundle of untrained networks."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from engine.export.volumes import read_volume
 from studies.table import read_structures
@@ -114,6 +116,78 @@ def test_design_counts_what_was_attained(call: Call, untrained: Path) -> None:
         assert row["status"] == "attained" and row["targets"] == ["fraction[pore]=[0.2,0.8]", "fraction[solid]>=0.1"]
 
 
+def test_design_says_how_sure_it_is_and_what_was_not_asked_for(call: Call, untrained: Path, images: Path) -> None:
+    options = ("--target", "fraction[pore]=0.5+-0.3", "--target", "surface_area[pore]>=0.01", *TWO, "--out", "out")
+    called = call("design", "--model", untrained, *options, "--against", images / "labels.npy")
+    assert called.status == 0, called.stderr
+    lines = called.stdout.splitlines()
+    assert lines[-1] == "2 of 2 attained"
+    [reached] = [line for line in lines if line.startswith("fraction[pore]=[0.2,0.8]")]
+    assert "2 of 2" in reached and "34 to 100 %" in reached  # Wilson
+    assert any(line.startswith("all together") for line in lines)
+    assert any("copies of the training images: none; of a square of" in line for line in lines)
+    assert "warning" not in called.stderr
+
+    again = call("design", "--model", untrained, *options, "--json")
+    document = json.loads(again.stdout)
+    assert document["attained"] == {"held": 2, "count": 2, "interval": [pytest.approx(0.342, abs=1e-3), 1.0]}
+    fraction, area = document["targets"]
+    assert fraction["held"] == 2 and 0.2 < fraction["mean"] < 0.8 and 0 < fraction["error"] < 0.1
+    assert area["sd"] >= 0 and document["copying"] is None and document["warnings"] == []
+    assert {each["phase"] for each in document["beside"]} == {"pore", "solid"}
+    assert document["beside"][0]["expected_surface_area"] == pytest.approx(
+        4 * document["beside"][0]["fraction"] * (1 - document["beside"][0]["fraction"]), rel=1e-6
+    )  # the card's curve is that of independent pixels
+    assert [each["status"] for each in document["structures"]] == ["attained", "attained"]
+
+
+def test_design_maximizes_under_its_targets(call: Call, untrained: Path) -> None:
+    options = ("--maximize", "fraction[pore]", "--target", "fraction[pore]<=0.6", "--size", 32, "--out", "out")
+    called = call("design", "--model", untrained, *options)
+    assert called.status == 0, called.stderr
+    assert called.stdout.splitlines()[-1] == "1 of 1 attained" and "maximize fraction[pore]" in called.stdout
+    [row] = read_structures(Path("out")).to_pylist()
+    assert row["targets"] == ["fraction[pore]<=0.6", "maximize fraction[pore]"]
+    assert 0.55 < row["fraction_pore"] <= 0.6
+    assert call("design", "--model", untrained, *options, "--minimize", "tpb_density").status == 2
+
+
+def test_design_asks_for_a_mean_of_the_axes_and_selects_what_has_no_gradient(call: Call, untrained: Path) -> None:
+    targets = ("--target", "diffusivity[pore]>=0.01", "--target", "connected_fraction[pore,z]>=0.1")
+    called = call("design", "--model", untrained, *targets, "--candidates", 2, "--size", 32, "--out", "out")
+    assert called.status == 0, called.stderr
+    assert "warning: connected_fraction[pore,z]: no gradient to follow; up to 2 volumes" in called.stderr
+    [row] = read_structures(Path("out")).to_pylist()
+    assert row["diffusivity_pore"] == pytest.approx(np.mean([row[f"diffusivity_pore_{axis}"] for axis in "zyx"]))
+    assert row["candidates"] == 2 and row["status"] == "attained"
+    regenerated = call("regenerate", "out", row["structure_id"], "--model", untrained, "--json")
+    assert json.loads(regenerated.stdout)["same_voxels"] is True
+
+
+def test_design_warns_of_what_is_not_to_be_expected(call: Call, untrained: Path) -> None:
+    targets = ("--target", "fraction[pore]<=0.3", "--target", "diffusivity[pore]>=0.25")
+    folder = untrained.parent / "seen"
+    shutil.copytree(untrained, folder, dirs_exist_ok=True)
+    card = json.loads((folder / "card.json").read_text())
+    for phase in ("pore", "solid"):
+        card["metrics"]["training_curves"][f"s2[{phase}]"] |= {"low": [0.4] * 32, "high": [0.6] * 32}
+    (folder / "card.json").write_text(json.dumps(card))
+    from engine.design import warnings_of
+    from engine.guidance.targets import parse_target
+    from engine.models.bundle import read_card
+    from engine.request import Request
+
+    request = Request(
+        structure_id="a",
+        bundle=str(folder),
+        shape=(32, 32, 32),
+        seed=0,
+        targets=tuple(parse_target(text) for text in targets[1::2]),
+    )
+    mean, seen = warnings_of(request, read_card(folder))
+    assert "no isotropic structure has" in mean and "nine of ten training crops had 0.4 to 0.6" in seen
+
+
 def test_a_missed_target_is_a_row_and_no_error(call: Call, untrained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Missed by the certificate, whatever guidance thought of it."""
     import engine.design
@@ -169,12 +243,61 @@ def test_reconstruct_refuses(refused: Call, untrained: Path, options: list[str],
         ("fraction[pore]=0.2", ["tolerance"]),
         ("fraction[pore]=0.2±0", ["tolerance"]),
         ("maximize mean_pore_size[pore]", ["mean_pore_size", "surface_area"]),
+        ("fraction[pore]=0.2±0%", ["tolerance", "above 0"]),
+        ("fraction[pore]<=-0.1", ["[0, 1]"]),
+        ("surface_area[pore]>=2.1", ["surface_area[pore]", "[0, 2]"]),
+        ("tpb_density>=0.01", ["tpb_density", "needs 3 phases", "pore, solid"]),
+        ("lineal_path[pore]=training±2%", ["lineal_path[pore]", "holds no"]),
+        ("elastic_modulus_gpa[z]=40±2%", ["materials", "--materials"]),
+        ("thermal_expansion[z]<=1e-5", ["materials", "--materials"]),
         ("pore>0.2", ["pore>0.2"]),
     ],
 )
 def test_design_refuses_a_target(refused: Call, untrained: Path, target: str, words: list[str]) -> None:
     line = refused("design", "--model", untrained, "--target", target, "--out", "out")
     assert all(word in line for word in words), line
+
+
+@pytest.mark.parametrize(
+    ("targets", "words"),
+    [
+        (["fraction[pore]=0.6±0.01", "fraction[solid]=0.6±0.01"], ["cannot sum to 1", "between 1.18 and 1.22"]),
+        (["fraction[pore]=0.2±0.01", "fraction[pore]>=0.3"], ["contradicts", "[0.19, 0.21]"]),
+        (["diffusivity[pore,z]>=0.6", "diffusivity[solid,y]>=0.6"], ["cannot hold together", "at most 1"]),
+        (["fraction[pore]<=0.1", "surface_area[pore]>=0.5"], ["surface_area[pore]", "feasible range [0, 0.4129]"]),
+        (["fraction[pore]=[0.4,0.5]", "conductivity[z]>=3.2"], ["Voigt and Reuss", "feasible range [0.1961, 3.04]"]),
+        (["fraction[pore]=[0.4,0.5]", "conductivity<=0.1"], ["at least 0.196"]),
+        (["elastic_modulus_gpa[z]>=1"], ["phase 'pore' has no youngs_modulus_gpa"]),
+    ],
+)
+def test_design_refuses_targets_together(refused: Call, untrained: Path, targets: list[str], words: list[str]) -> None:
+    Path("rock.yaml").write_text("phases:\n  pore: {conductivity: 0.1}\n  solid: {conductivity: 5.0}\n")
+    options = [part for text in targets for part in ("--target", text)]
+    line = refused("design", "--model", untrained, *options, "--materials", "rock.yaml", "--out", "out")
+    assert all(word in line for word in words), line
+
+
+def test_design_refuses_training_images_of_another_material(refused: Call, untrained: Path, images: Path) -> None:
+    options = ("--target", "fraction[pore]=0.5+-0.3", "--against", images / "grey.npy")
+    assert "grey.npy" in refused("design", "--model", untrained, *options, "--out", "out")
+
+
+def test_design_needs_something_to_ask_for(refused: Call, untrained: Path) -> None:
+    assert "--maximize" in refused("design", "--model", untrained, "--out", "out")
+
+
+def test_networks_that_give_no_numbers_are_an_error_of_the_work(
+    call: Call, untrained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import engine.design
+
+    def broken(*arguments: object, **options: object) -> torch.Tensor:
+        return torch.full((1, 2, 32, 32, 32), torch.nan)
+
+    monkeypatch.setattr(engine.design, "decode_latents", broken)
+    called = call("reconstruct", "--model", untrained, "--size", 32, "--out", "out")
+    assert called.status == 1 and "no finite numbers" in called.stderr
+    assert not list(Path("out").glob("*.tif"))
 
 
 def test_design_refuses_a_diffusivity_above_the_voigt_bound(refused: Call, untrained: Path) -> None:
