@@ -1,4 +1,6 @@
 import pickle
+import subprocess
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -46,10 +48,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
         outcome = DesignOutcome.UNGUIDED
         return [Generated(request=r, labels=labels, outcome=outcome, trace=(), wall_time_s=0.0) for r in requests]
 
-    def measure(
-        labels: np.ndarray, phases: Sequence[object], *, materials: object, also: object, training: object
-    ) -> Measurement:
-        assert (materials, also, training) == (None, (), {})
+    def measure(labels: np.ndarray, phases: Sequence[object], **asked: object) -> Measurement:
+        assert asked == {"materials": None, "also": (), "periodic": False, "training": {}, "properties": ()}
         made.append(("measure", len(phases)))
         return Measurement(values={}, curves={}, wall_time_s=0.0)
 
@@ -135,3 +135,27 @@ def test_keeping_the_inference_changes_no_voxel(tmp_path: Path) -> None:
     fresh = engine.design.generate([wanted], load_bundle(wanted.bundle))[0]
     np.testing.assert_array_equal(first.labels, again.labels)
     np.testing.assert_array_equal(first.labels, fresh.labels)
+
+
+def test_a_warm_engine_imports_nothing_when_it_measures() -> None:
+    script = """
+import sys
+import numpy as np
+from actors.engines import BundleEngine
+from engine.design import Generated
+from engine.outcomes import DesignOutcome
+from engine.request import Request
+
+engine = BundleEngine()
+card = engine.card("berea")
+engine.warm()
+before = set(sys.modules)
+assert "taufactor" in before
+labels = (np.random.default_rng(0).random((12, 12, 12)) > 0.3).astype(np.uint8)
+request = Request(structure_id="a", bundle="berea", shape=(12, 12, 12), seed=0)
+outcome = DesignOutcome.UNGUIDED
+engine.measure(Generated(request=request, labels=labels, outcome=outcome, trace=(), wall_time_s=0.0))
+print(sorted(set(sys.modules) - before))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=200, check=True)
+    assert done.stdout.strip() == "[]"
