@@ -70,5 +70,7 @@ def _listed(folder: Path) -> dict[str, Any]:
 
 
 def _text(value: Any) -> Any:
-    """Phases as text; anything else as it is."""
+    """Phases as text, of which grey-level images have none; anything else as it is."""
+    if value == {}:
+        return "grey values"
     return ", ".join(f"{name} {share:.3g}" for name, share in value.items()) if isinstance(value, dict) else value

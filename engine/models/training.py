@@ -169,9 +169,10 @@ class _Run:
 
 def _claim(workspace: Path, micrographs: Micrographs, config: TrainingConfig) -> None:
     """Write down whose workspace this is, or make sure that it is ours."""
-    ours = json.dumps(
-        {"config": asdict(config), "sources": [asdict(source) for source in micrographs.sources]}, indent=1, default=str
-    )
+    facts: dict[str, object] = {"config": asdict(config), "sources": [asdict(source) for source in micrographs.sources]}
+    if micrographs.grey is not None:  # of the same files
+        facts["grey"] = [micrographs.grey, micrographs.class_labels]
+    ours = json.dumps(facts, indent=1, default=str)
     record = workspace / "run.json"
     if not record.exists():
         write_atomically(record, ours.encode())

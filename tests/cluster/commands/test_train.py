@@ -190,6 +190,7 @@ def test_grey_images_train_without_phases(call: Call, images: Path) -> None:
     assert drawn.stdout.splitlines()[-1] == "2 images of bundle in out; grey values 0 to 255"
     [first, second] = (tifffile.imread(path) for path in sorted(Path("out").glob("*.tif")))
     assert first.dtype == np.uint8 and len(np.unique(first)) > 20 and not np.array_equal(first, second)
+    assert "grey values" in call("models", "bundle").stdout
     for command in (["reconstruct"], ["design", "--target", "fraction[pore]=0.2±5%"]):
         refused = call(*command, "--model", "bundle", "--count", 1, "--size", 64, "--out", "volumes")
         assert refused.status == 2 and "makes grey-level images" in refused.stderr, refused.stderr

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine.micrographs.micrograph import Micrographs, Source
+from engine.micrographs.micrograph import MOST_LISTED, Micrographs, Source, listed
 
 
 def micrographs(*arrays: np.ndarray) -> Micrographs:
@@ -27,3 +27,17 @@ def test_describe_names_what_is_trained_on() -> None:
 def test_images_and_volumes_do_not_mix() -> None:
     with pytest.raises(AssertionError):
         micrographs(np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8))
+
+
+def test_many_sources_are_listed_together_few_one_by_one() -> None:
+    def source(number: int, shape: tuple[int, ...] = (64, 64)) -> Source:
+        return Source(name=f"{number}.png", sha256=f"{number:064x}", shape=shape, kind="image")
+
+    few = [source(number) for number in range(MOST_LISTED)]
+    assert listed(few) == tuple(few)
+    many = [*few, *few[:5], source(999, (80, 80))]
+    together, alone = listed(many)
+    assert together.name == f"0.png ... 4.png ({MOST_LISTED + 5} files)" and together.shape == (64, 64)
+    assert alone == many[-1]
+    changed = [source(7_777), *many[1:]]
+    assert listed(changed)[0].sha256 != together.sha256

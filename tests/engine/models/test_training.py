@@ -79,6 +79,13 @@ def test_grey_images_have_no_descriptors_to_be_told(tmp_path):
         train_networks(grey, tmp_path, replace(CONFIG, descriptors=("fraction",)))
 
 
+def test_the_same_files_with_grey_values_are_another_run(tmp_path):
+    labelled, config = micrographs(), replace(CONFIG, autoencoder_steps=1, denoiser_steps=1)
+    train_networks(labelled, tmp_path, config)
+    with pytest.raises(InputError, match="on other images or with other settings"):
+        train_networks(replace(labelled, phases=(), labels=(), grey=(0.0, 255.0)), tmp_path, config)
+
+
 def test_the_loss_falls(tmp_path):
     config = replace(CONFIG, autoencoder_steps=40, batch=4)
     losses = []
