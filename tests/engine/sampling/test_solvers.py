@@ -56,6 +56,40 @@ def test_the_error_falls_with_the_order_of_the_solver(name, order):
     assert slope == pytest.approx(order, abs=0.25)
 
 
+def variance_after(name, eta, levels):
+    """Of a Gaussian that starts at the first level with its right variance; no sampling: each step is linear in x and
+    noise."""
+    variance, one = levels[0] * STD**2 + 1 - levels[0], torch.ones(1, dtype=torch.float64)
+    for abar, following in pairwise(levels):
+
+        def step(x, noise, abar=abar, following=following):
+            solver = make_solver(name, eta)
+            return float(solver.step(x * one, exact_clean(x * one, abar), abar, following, noise * one))
+
+        rest = step(0.0, 0.0)
+        variance = (step(1.0, 0.0) - rest) ** 2 * variance + (step(0.0, 1.0) - rest) ** 2
+    return variance
+
+
+@pytest.mark.parametrize("spacing", ["even", "quadratic", "jittered"])
+@pytest.mark.parametrize(("name", "eta"), [("ddpm", 1.0), ("ddim", 0.0), ("ddim", 0.5), ("ddim", 1.0)])
+def test_any_sub_trajectory_converges_with_first_order(name, eta, spacing):
+    """To the Gaussian's own variance at the last level, whatever levels lie between."""
+
+    def error(steps):
+        places = np.linspace(1, 0, steps + 1)
+        if spacing == "quadratic":
+            places = places**2
+        if spacing == "jittered":
+            places[1:-1] += np.random.default_rng(0).uniform(-0.4, 0.4, steps - 1) / steps
+        levels = [SCHEDULE.abar_at(place * (SCHEDULE.timesteps - 1)) for place in places]
+        return abs(variance_after(name, eta, levels) / (levels[-1] * STD**2 + 1 - levels[-1]) - 1)
+
+    coarse, fine = error(80), error(640)
+    assert fine < 0.04
+    assert math.log(coarse / fine) / math.log(8) == pytest.approx(1, abs=0.2)
+
+
 def test_ancestral_step_is_ddim_with_eta_one():
     x, clean, noise = torch.randn(3, 1000, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     for abar, following in ((0.1, 0.4), (0.5, 0.9), (0.9, 1.0)):
