@@ -32,12 +32,7 @@ from engine.guidance.targets import Target
 from engine.guidance.volume import check_guided, fraction_goals
 from engine.measure import Measurement as Measurement  # named here too: `design` is where a user looks for them
 from engine.measure import measure as measure
-from engine.memory import (
-    free_bytes,
-    sampling_bytes,
-    structure_bytes,
-    structures_at_once,
-)
+from engine.memory import SHARE, call_bytes, free_bytes, sampling_bytes, structure_bytes
 from engine.models.bundle import Bundle, Card, check_makes_volumes
 from engine.models.inference import Inference
 from engine.outcomes import DesignOutcome
@@ -127,7 +122,7 @@ def check_request(request: Request, card: Card, device: str = "cpu") -> None:
             f"shape {'x'.join(map(str, request.shape))}: every side must be a multiple of {step}, "
             f"at least {SMALLEST_SIDE}"
         )
-    needed, here = request_bytes(request, card), free_bytes(device)
+    needed, here = request_bytes(request, card, device), free_bytes(device)
     if needed > here:
         raise InputError(
             f"shape {'x'.join(map(str, request.shape))}: needs about {needed / 1e9:.3g} GB of memory, "
@@ -159,11 +154,12 @@ def warnings_of(request: Request, card: Card) -> list[str]:
     return found + cost_of(request)
 
 
-def request_bytes(request: Request, card: Card) -> int:
-    """Memory that one structure takes on its device, without the networks (`engine.memory`)."""
+def request_bytes(request: Request, card: Card, device: str = "cpu") -> int:
+    """Memory that one structure takes on a device, beside the networks' weights (`engine.memory`)."""
+    shape, phases = request.shape, len(card.phase_names)
     factor, channels = card.autoencoder.factor, card.autoencoder.latent_channels
-    finishing = structure_bytes(request.shape, len(card.phase_names), factor, channels, targets=len(request.targets))
-    return max(sampling_bytes(request.shape, factor, channels), finishing)
+    finishing = structure_bytes(shape, phases, factor, channels, targets=len(request.targets))
+    return max(sampling_bytes(shape, factor, channels), finishing) + call_bytes(shape, phases, factor, device)
 
 
 def generate(
@@ -198,8 +194,8 @@ def _generate(
     made: dict[int, Generated] = {}
     with one_thread():
         for members in groups.values():
-            each = max(request_bytes(requests[i], bundle.card) for i in members)
-            together = structures_at_once(each, free_bytes(bundle.device))
+            each = max(request_bytes(requests[i], bundle.card, bundle.device) for i in members)
+            together = max(1, int((1 - SHARE) * free_bytes(bundle.device)) // each)
             for start in range(0, len(members), together):
                 some = members[start : start + together]
                 batch = _generate_batch([requests[i] for i in some], bundle, inference, progress)

@@ -17,7 +17,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from engine.memory import free_bytes, planes_at_once
+from engine.memory import chunk_planes, planes_at_once
 from engine.models.bundle import Bundle
 from engine.models.condition import NOTHING, Condition
 from engine.models.losses import clean_of
@@ -28,18 +28,8 @@ from engine.sampling.refine import OPEN, Border
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
-CPU_PLANES = 8
-"""Planes of one network call on a CPU: their activations stay in its caches."""
-GPU_PIXELS = 1024 * 16 * 16
-"""Latent pixels of one network call on a GPU; a few GB, whatever the volume. Neither number follows the free memory,
-for the last bits of a convolution depend on it. How many calls' planes are held at once does."""
 JOINED = 4
 """Latent pixels of the other side around the planes of a periodic volume: what a network sees of its border, nearly."""
-
-
-def chunk_planes(device: str, h: int, w: int) -> int:
-    """Planes per network call."""
-    return CPU_PLANES if device == "cpu" else max(1, GPU_PIXELS // (h * w))
 
 
 def in_chunks(function: Callable[..., Tensor], planes: Tensor, chunk: int, workers: int, *others: Tensor) -> Tensor:
@@ -95,7 +85,7 @@ class Inference:
     def planes_at_once(self, shape: Sequence[int]) -> int:
         """How many planes of a volume of this shape, in voxels, to work on at once; it changes no result."""
         depth, height, width = shape
-        return planes_at_once((depth, height, width), self._phases, free_bytes(self.device))
+        return planes_at_once((depth, height, width), self._phases, self.factor, self.device)
 
     def _chunk(self, h: int, w: int) -> int:
         return self._planes or chunk_planes(self.device, h, w)

@@ -1,0 +1,71 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from engine.memory import (
+    LARGEST_WORK,
+    call_bytes,
+    chunk_planes,
+    free_bytes,
+    planes_at_once,
+    sampling_bytes,
+    structure_bytes,
+)
+
+PEAK = """
+import resource, sys, torch
+torch.set_num_threads(1)
+from engine.design import generate, request_bytes
+import engine.memory
+from engine.models.bundle import load_bundle
+from engine.request import Request, Settings
+bundle = load_bundle(sys.argv[1])
+def request(side):
+    return Request(structure_id="a", bundle=sys.argv[1], shape=(side, side, side), seed=1, settings=Settings(steps=1))
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+generate([request(32)], bundle)
+engine.memory.LARGEST_WORK = 2**20
+before = peak()
+generate([request(96)], bundle)
+print(peak() - before, request_bytes(request(96), bundle.card) - request_bytes(request(32), bundle.card))
+"""
+
+
+def test_free_memory_is_between_nothing_and_all_of_it():
+    assert 0 < free_bytes("cpu") < 2**50
+
+
+def test_calls_are_of_a_fixed_number_of_planes_and_what_is_held_at_once_is_not(monkeypatch):
+    assert chunk_planes("cpu", 16, 16) == chunk_planes("cpu", 200, 200) == 8
+    assert chunk_planes("cuda", 16, 16) == 1024 and chunk_planes("cuda", 32, 64) == 128
+    assert chunk_planes("cuda:1", 4096, 4096) == 1
+    held = {}
+    for free in (0, 2**28, 2**40):
+        monkeypatch.setattr("engine.memory.free_bytes", lambda device, free=free: free)
+        held[free] = planes_at_once((64, 96, 128), 3, 4, "cpu")
+    plane = 24 * 3 * 96 * 128
+    assert held[0] == 8 * torch.get_num_threads()
+    assert held[2**28] == 2**26 // plane
+    assert held[2**40] == LARGEST_WORK // plane
+
+
+def test_the_formula_by_hand():
+    voxels, latent = 64**3, 16**3
+    assert sampling_bytes((64, 64, 64), 4, 1) == 56 * latent + 224 * latent
+    assert sampling_bytes((64, 64, 64), 4, 1, batch=8) - sampling_bytes((64, 64, 64), 4, 1) == 7 * 56 * latent
+    assert structure_bytes((64, 64, 64), 2, 4, 1) == pytest.approx(17.75 * voxels)
+    guided = structure_bytes((64, 64, 64), 3, 4, 2, targets=2) - structure_bytes((64, 64, 64), 3, 4, 2)
+    assert guided == pytest.approx((132 + 88 + 56) * voxels)
+    assert call_bytes((32, 64, 96), 2, 4, "cuda") == (1024 * 256 // (16 * 24)) * 96 * 128 * 560
+
+
+def test_a_volume_takes_what_the_formula_says(berea):
+    """Peak of a process of its own, with hardly any planes held beside a call's; allocators keep some pages."""
+    found = subprocess.run(
+        [sys.executable, "-c", PEAK, str(berea)], capture_output=True, text=True, check=True, timeout=300
+    )
+    taken, stated = (int(part) for part in found.stdout.split())
+    assert 0.3 * stated < taken < 1.2 * stated
