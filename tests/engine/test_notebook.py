@@ -9,6 +9,7 @@ from cluster.cli import run
 from engine.errors import InputError
 from engine.export.volumes import read_volume
 from engine.notebook import characterize, design, reconstruct
+from engine.request import Settings
 from studies.table import read_structures
 from tests.bundles import write_untrained_bundle
 from tests.structures import laminate
@@ -37,6 +38,20 @@ def test_design_makes_what_the_command_line_makes(bundle: Path, tmp_path: Path) 
 
     assert structure.export(tmp_path, "a", "vti") == [tmp_path / "a.vti"]
     assert len(structure.slices().axes) == 3 and len(structure.show(hide=["solid"]).axes) == 1
+
+
+def test_an_extreme_and_what_is_doubtful_of_it(bundle: Path) -> None:
+    with pytest.warns(UserWarning, match="no isotropic structure has"):
+        [structure] = design(
+            bundle,
+            ["fraction[pore]<=0.6", "diffusivity[pore]>=0.59"],
+            maximize="fraction[pore]",
+            size=32,
+            settings=Settings(guidance_iterations=3),
+        )
+    assert structure.warnings and structure.values["diffusivity[pore]"] is not None
+    with pytest.raises(InputError, match="one of them at a time"):
+        design(bundle, maximize="fraction[pore]", minimize="surface_area[pore]", size=32)
 
 
 def test_reconstruct_has_no_targets(bundle: Path) -> None:
