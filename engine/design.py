@@ -26,6 +26,7 @@ from torch import Tensor
 
 from engine.errors import InputError, WorkError
 from engine.guidance.feasibility import check_feasible, doubts
+from engine.guidance.memory import guidance_bytes_per_voxel
 from engine.guidance.methods import guide_batch
 from engine.guidance.slices import check_slice_targets
 from engine.guidance.targets import Target
@@ -158,7 +159,8 @@ def request_bytes(request: Request, card: Card, device: str = "cpu") -> int:
     """Memory that one structure takes on a device, beside the networks' weights (`engine.memory`)."""
     shape, phases = request.shape, len(card.phase_names)
     factor, channels = card.autoencoder.factor, card.autoencoder.latent_channels
-    finishing = structure_bytes(shape, phases, factor, channels, targets=len(request.targets))
+    guidance = guidance_bytes_per_voxel(request.targets, phases)
+    finishing = structure_bytes(shape, phases, factor, channels, guidance=guidance)
     return max(sampling_bytes(shape, factor, channels), finishing) + call_bytes(shape, phases, factor, device)
 
 

@@ -4,7 +4,7 @@ Of `V` voxels, `K` phases and `N = V / f^3` latent pixels of `C` channels, f the
 
     sampling     B x 56 C N + (160 C + 64) N    latent volumes of a batch of B; spectra and gains, shared
     decoding     (8 K + 12 C / f^2 + 1) V       probabilities as they are and as they become; noise; labels
-    guidance     (44 K + 88) V + (8 K + 4) T V  with T targets: logits and directions, one solve at a time
+    guidance     by what is asked for           `engine.guidance.memory`
     a call       512 A                          activations of one network call on A pixels
     planes       24 K A                         in work around that call
 
@@ -64,19 +64,16 @@ def sampling_bytes(shape: tuple[int, int, int], factor: int, channels: int, batc
     return batch * 56 * channels * latent + (160 * channels + 64) * latent
 
 
-def structure_bytes(shape: tuple[int, int, int], phases: int, factor: int, channels: int, *, targets: int = 0) -> int:
+def structure_bytes(shape: tuple[int, int, int], phases: int, factor: int, channels: int, *, guidance: int = 0) -> int:
     """Of one structure from its latents to its labels, without network calls.
 
     Args:
         shape: voxels.
         phases, factor, channels: K, f and C.
-        targets: T; 0 without guidance.
+        guidance: bytes per voxel that it takes (`guidance_bytes_per_voxel`); 0 without targets.
     """
     voxels = math.prod(shape)
-    out = (8 * phases + 12 * channels / factor**2 + 1) * voxels
-    if targets:
-        out += (44 * phases + 4 * TRANSPORT + (8 * phases + 4) * targets) * voxels
-    return round(out)
+    return round((8 * phases + 12 * channels / factor**2 + 1 + guidance) * voxels)
 
 
 def call_bytes(shape: tuple[int, int, int], phases: int, factor: int, device: str = "cpu") -> int:
