@@ -30,6 +30,8 @@ from engine.sampling.composition import Composition
 from engine.sampling.multiplane import Calibration, SamplerNumbers
 
 WORKSPACE = ".training"
+IMAGE_NUMBERS = SamplerNumbers(solver="ddim", steps=50, eta=0.0)
+"""Of grey-level images, which no calibration chooses: the solver of the papers. Few steps with noise leave grain."""
 
 
 def train(
@@ -95,7 +97,7 @@ def train(
     # networks in memory.
     channels = networks.autoencoder.config.latent_channels
     if micrographs.grey is not None:  # no volume comes of it: there is nothing to calibrate
-        card = replace(card, metrics=dict(networks.metrics))
+        card = replace(card, calibration={"numbers": asdict(IMAGE_NUMBERS)}, metrics=dict(networks.metrics))
         card = save_bundle(out, card, networks.autoencoder, networks.denoiser, *_placeholders(channels, 1))
         shutil.rmtree(workspace)
         return card

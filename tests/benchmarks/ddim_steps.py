@@ -61,12 +61,13 @@ def main() -> None:
     parser.add_argument("--judge", type=Path, required=True)
     parser.add_argument("--count", type=int, default=256)
     parser.add_argument("--steps", type=int, nargs="+", default=list(STEPS))
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     label, record, least = arguments.label, [], {}
     for where in arguments.bundles:
-        bundle = load_bundle(where)
+        bundle = load_bundle(where, arguments.device)
         inference, card = Inference(bundle), bundle.card
         labels = card.class_labels[card.classes.index(label)]
         truth = read_truth(arguments.train / label, arguments.judge / label, labels, arguments.count)

@@ -171,10 +171,11 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1_000)
     parser.add_argument("--steps", type=int, default=150, help="of DDIM; the paper's are 150")
     parser.add_argument("--classes", nargs="+")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    bundle = load_bundle(arguments.bundle)
+    bundle = load_bundle(arguments.bundle, arguments.device)
     inference, card = Inference(bundle), bundle.card
     rows, record = [], []
     for label in arguments.classes or card.classes:

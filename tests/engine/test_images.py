@@ -158,6 +158,7 @@ def test_a_grey_bundle_draws_grey_values_and_labels_of_segmented_classes(grey):
     card = grey.card
     assert card.grey == (0, 255) and card.class_labels == ((2, 5), ()) and card.phases == ()
     assert 0 < card.metrics["autoencoder_explained_variance"] <= 1
+    assert (grey.calibration.numbers.solver, grey.calibration.numbers.eta) == ("ddim", 0)
     drawing = Inference(grey)
     cut, sem = (ImageSettings(label=name, sampling=Settings(steps=8)) for name in ("cut", "sem"))
     assert image_phases(card, cut) == {"phase_2": 2, "phase_5": 5} and image_phases(card, sem) == {}

@@ -39,6 +39,7 @@ def test_check_of_grey_images_says_how_they_segment(call: Call, images: Path) ->
     called = call("train", "--images", images / "grey.npy", "--check", "--phases", "dark,bright")
     assert called.status == 0, called.stderr
     assert "grey values, not labels; Otsu's rule for 2 phases" in called.stdout and "dark = label 0" in called.stdout
+    assert "train on the grey values themselves (--grey)" in " ".join(called.stdout.split())
 
 
 def test_what_training_needs(refused: Call, images: Path) -> None:
