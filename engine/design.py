@@ -230,6 +230,7 @@ def _generate_batch(
         periodic=periodic,
         denoise=inference.told(descriptors, settings.guidance_weight) if speaks else None,
         correct=inside_of(requests, walks, bundle, inference),
+        told_of=None if descriptors is None else ~descriptors.isnan().all(dim=(1, 2)),
     )
     probabilities = decode_latents(bundle, inference, latents, numbers, noise, periodic=periodic)
     if not bool(probabilities.isfinite().all()):
@@ -296,6 +297,7 @@ def sample_latents(
     periodic: bool = False,
     denoise: PlaneDenoiser | None = None,
     correct: CleanHook | None = None,
+    told_of: Tensor | None = None,
 ) -> Tensor:
     """Latent volumes [B, C, d, h, w] of one shape (in voxels), one per stream of `noise`.
 
@@ -306,6 +308,7 @@ def sample_latents(
         periodic: no place of the torus that is sampled shall be special.
         denoise: instead of the network that is told nothing.
         correct: moves each clean estimate.
+        told_of: [B] bool, the volumes of which `denoise` is told descriptors.
     """
     denoise = denoise or inference.denoise
     latent = (shape[0] // bundle.factor, shape[1] // bundle.factor, shape[2] // bundle.factor)
@@ -316,8 +319,8 @@ def sample_latents(
         fused = mpdd(denoise)
     else:
         spectral_filter = SpectralFilter(calibration.autocovariance, latent)
-        fused = spectral(denoise, spectral_filter)
-        correction = MomentCorrection(calibration.shift, calibration.log_gain, latent, numbers.steps)
+        fused = spectral(denoise, spectral_filter, told_of)
+        correction = MomentCorrection(calibration.shift, calibration.log_gain, latent, numbers.steps, told_of)
     if any(fractions):
         fused = steer_mean(fused, bundle.composition, fractions)
     channels = bundle.autoencoder.config.latent_channels

@@ -5,10 +5,10 @@ The protocol is one function:
     def stiffness(phases: torch.Tensor) -> torch.Tensor:
         "phases: [K, D, H, W] float32 indicators of the bundle's phases along z, y, x; returns one number."
 
-It is called with ones and zeros, with and without gradients wanted, on the device that generates and, to measure, on the
-CPU (a network moves itself to `phases.device`). It shall give the same number whenever it is given the same volume, and
-a gradient by the indicators. Guidance follows that gradient, and the same function has the last word on the finished
-volume.
+It is called with ones and zeros, with and without gradients wanted, on the device that generates and, to measure, on
+the CPU (a network moves itself to `phases.device`). It shall give the same number whenever it is given the same volume,
+and a gradient by the indicators. Guidance follows that gradient, and the same function has the last word on the
+finished volume.
 
 By import path, `my_stiffness=my_models:stiffness`, the function is code of the user's own that is imported from
 Python's path and run. So a path is taken from a command line, a notebook or a study's file, as any program is; it is

@@ -75,10 +75,19 @@ class MomentCorrection:
         shift: [E, C]; log_gain: [E, C, Q] or [E, C, 3, Q]; of the calibration.
         shape: of the latent volume.
         steps: of the sampler. With other steps than the calibration's, corrections are spread accordingly.
+        told: [B] bool, the volumes of which the network is told descriptors: their means have a gain of 1, since the
+            spread that the calibration found between volumes is not theirs.
     """
 
-    def __init__(self, shift: Tensor, log_gain: Tensor, shape: tuple[int, int, int], steps: int) -> None:
-        self._shift, self._log_gain = shift, log_gain
+    def __init__(
+        self,
+        shift: Tensor,
+        log_gain: Tensor,
+        shape: tuple[int, int, int],
+        steps: int,
+        told: Tensor | None = None,
+    ) -> None:
+        self._shift, self._log_gain, self._told = shift, log_gain, told
         self._spread = shift.shape[0] / steps
         self._bins = wave_number_bins(shape).to(shift.device)
         self._shares = directions(shape).to(shift) if log_gain.ndim == 4 else None
@@ -86,7 +95,15 @@ class MomentCorrection:
     def __call__(self, x: Tensor, progress: float, abar: float) -> Tensor:
         gain = _of_modes(_at(self._log_gain, progress) * self._spread, self._bins, self._shares)
         shift = _at(self._shift, progress) * self._spread
-        return scale_modes(x - shift[:, None, None, None], gain)
+        moved = x - shift[:, None, None, None]
+        scaled = scale_modes(moved, gain)
+        return scaled if self._told is None else with_mean_of(moved, scaled, self._told)
+
+
+def with_mean_of(before: Tensor, after: Tensor, which: Tensor) -> Tensor:
+    """`after` with the means of `before` for some volumes, [B] bool; both [B, C, D, H, W]."""
+    apart = before.mean(dim=(2, 3, 4)) - after.mean(dim=(2, 3, 4))
+    return after + (apart * which.to(apart)[:, None])[:, :, None, None, None]
 
 
 def directions(shape: tuple[int, int, int]) -> Tensor:

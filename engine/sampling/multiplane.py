@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from engine.sampling.choices import Harmonizing, Refinement, SolverName
-from engine.sampling.moments import StepHook
+from engine.sampling.moments import StepHook, with_mean_of
 from engine.sampling.planes import to_planes, to_volume
 from engine.sampling.solvers import Solver
 from engine.sampling.spectra import SpectralFilter
@@ -89,12 +89,19 @@ def mpdd(denoise: PlaneDenoiser) -> VolumeDenoiser:
     return fused
 
 
-def spectral(denoise: PlaneDenoiser, spectral_filter: SpectralFilter) -> VolumeDenoiser:
-    """Spectrally consistent plane fusion: correct each mode of the planes' estimate by H_p."""
+def spectral(denoise: PlaneDenoiser, spectral_filter: SpectralFilter, told: Tensor | None = None) -> VolumeDenoiser:
+    """Spectrally consistent plane fusion: correct each mode of the planes' estimate by H_p.
+
+    Args:
+        told: [B] bool, the volumes of which the network is told descriptors. Their mean is no longer inferred from
+            noisy planes, one by one, but known, so that nothing of it is lost: its gain is 1.
+    """
     plain = mpdd(denoise)
 
     def fused(volume: Tensor, axis: int, abar: float) -> Tensor:
-        return spectral_filter(plain(volume, axis, abar), axis, abar)
+        estimate = plain(volume, axis, abar)
+        filtered = spectral_filter(estimate, axis, abar)
+        return filtered if told is None else with_mean_of(estimate, filtered, told)
 
     return fused
 

@@ -178,3 +178,21 @@ def test_noise_streams_are_independent_of_their_company():
     both, second = Noise([1, 2]), Noise([2])
     assert torch.equal(both((3, 4))[1], second((3, 4))[0])
     assert torch.equal(both.select([1])((5,))[0], second((5,))[0])
+
+
+def test_a_volume_that_is_told_of_keeps_the_mean_of_its_planes():
+    """The gain of the mean is 1 for it, the others are filtered as ever; every other mode is."""
+    spectral_filter = SpectralFilter(COVARIANCE, (N, N, N))
+    x = torch.randn(2, COVARIANCE.shape[0], N, N, N, generator=torch.Generator().manual_seed(0))
+    x += 1.0
+
+    def denoise(planes, abar, axis):
+        return 0.7 * planes
+
+    told = spectral(denoise, spectral_filter, torch.tensor([True, False]))(x, 1, 0.3)
+    ours = spectral(denoise, spectral_filter)(x, 1, 0.3)
+    assert torch.equal(told[1], ours[1])
+    assert torch.allclose(told[0].mean(dim=(1, 2, 3)), 0.7 * x[0].mean(dim=(1, 2, 3)), atol=1e-5)
+    assert not torch.allclose(told[0].mean(dim=(1, 2, 3)), ours[0].mean(dim=(1, 2, 3)), atol=1e-2)
+    centred = [each - each.mean(dim=(1, 2, 3), keepdim=True) for each in (told[0], ours[0])]
+    assert torch.allclose(*centred, atol=1e-5)
