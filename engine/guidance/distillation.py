@@ -1,6 +1,6 @@
 """Score distillation: the gradient by which a denoiser draws latents towards the density it has learned.
 
-The loss is (Poole et al. 2023, eq. 3; kappa as in MicroLad)
+The loss is (Poole et al., DreamFusion, 2023, eqs. 1 to 3; kappa as in MicroLad)
 
     L(z) = E_{t, eps} kappa(t) |eps - eps_theta(z_t, t)|^2,  z_t = sqrt(abar) z + sqrt(1 - abar) eps,
     kappa(t) = (1 - abar) / abar.

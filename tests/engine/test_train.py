@@ -217,7 +217,7 @@ def test_progress_is_reported(bundle):
         ({"shape": (160_000, 160_000, 160_000)}, "GB of memory"),
         ({"targets": ["fraction[pore]=1.4±0.1"]}, "no structure has it"),
         ({"targets": ["fraction[pore]=0.2±0.01", "diffusivity[pore,z]=0.5±0.01"]}, "Voigt"),
-        ({"targets": ["mean_pore_size[pore]=4±1"]}, "has no gradient to follow"),
+        ({"targets": ["maximize mean_pore_size[pore]"]}, "has no gradient to follow"),
         ({"targets": ["fraction[gas]=0.2±0.01"]}, "no phase is called"),
     ],
 )
