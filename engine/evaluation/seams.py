@@ -62,9 +62,11 @@ def face_trace(volumes: Sequence[Labels], period: int = 1) -> Trace:
         for axis in range(labels.ndim):
             shares = crossings_by_plane(labels, axis)
             inside = shares[period - 1 : -1 : period]
-            spread = inside.std(ddof=1)
-            if not spread > 0:
+            freedom = len(inside) - 1
+            if freedom < 3 or not inside.std() > 0:
                 continue
+            # Student's ratio scatters more than a normal number where its spread comes of few planes.
+            spread = inside.std(ddof=1) * math.sqrt(freedom / (freedom - 2))
             difference = shares[-1] - inside.mean()
             scores.append(difference / (spread * math.sqrt(1 + 1 / len(inside))))
             sizes.append(difference / inside.mean())

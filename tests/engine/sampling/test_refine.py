@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from engine.evaluation.seams import face_trace
 from engine.sampling.multiplane import Noise
 from engine.sampling.refine import Border, decode_volume, redraw_planes, refine, stretch
 
@@ -131,3 +132,22 @@ def test_an_offset_lattice_is_laid_elsewhere_and_taken_back():
     assert torch.allclose(drawn[:, 0].mean(dim=(0, 1, 2)), wanted, atol=0.1)  # standard error below 0.03
     fixed = redraw_planes(soft, 0, BlockCodec(), keep, 1.0, Noise(range(200)))
     assert torch.allclose(fixed[0, 0, 0, 0], stripes)
+
+
+def test_faces_of_a_volume_whose_planes_join_are_as_any_planes_inside():
+    """Level cuts of periodic noise, redrawn by a codec with edges: joined, interfaces across the faces are as usual;
+    open, they are not, which shows that the comparison can tell."""
+    generator = torch.Generator().manual_seed(5)
+    smooth = torch.randn(12, 1, 48, 48, 48, generator=generator)
+    for axis in (2, 3, 4):
+        smooth = sum(smooth.roll(lag, axis) for lag in range(-3, 4))
+    pore = (smooth > 0.8 * smooth.std()).float()
+    soft = torch.cat([pore, 1 - pore], dim=1)
+
+    def trace(border, period):
+        redrawn = refine(soft, LocalCodec(), keep, [1.0], Noise(range(12)), border=border)
+        return face_trace(list(redrawn.argmax(dim=1).numpy()), period)
+
+    assert abs(trace(Border(margin=2, offset=True), 1).score) < 3
+    assert abs(trace(Border(margin=2), 4).score) < 3
+    assert abs(trace(Border(), 4).score) > 4
