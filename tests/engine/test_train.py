@@ -219,11 +219,23 @@ def test_progress_is_reported(bundle):
         ({"targets": ["fraction[pore]=0.2±0.01", "diffusivity[pore,z]=0.5±0.01"]}, "Voigt"),
         ({"targets": ["maximize mean_pore_size[pore]"]}, "has no gradient to follow"),
         ({"targets": ["fraction[gas]=0.2±0.01"]}, "no phase is called"),
+        ({"targets": ["maximize fraction[pore]"], "settings": Settings(guidance="volume-sds")}, "use volume"),
+        (
+            {"targets": ["fraction[pore]>=0.2"], "settings": Settings(guidance="volume-sds"), "periodic": True},
+            "use volume for periodic volumes",
+        ),
     ],
 )
 def test_what_cannot_be_met_is_refused_before_work(bundle, change, says):
     with pytest.raises(InputError, match=says):
         check_request(request(**change), bundle.card)
+
+
+def test_memory_counts_what_is_asked_for(bundle):
+    """A curve keeps a gradient and a direction of each of its 13 lags, a number one of each."""
+    number, curve = (request(targets=[text]) for text in ("fraction[pore]>=0.2", "s2[pore]=training±2%"))
+    more = request_bytes(curve, bundle.card) - request_bytes(number, bundle.card)
+    assert more == (12 * 16 * 2 + 40) * 32 * 32 * 48
 
 
 def test_measure_of_a_known_volume():
