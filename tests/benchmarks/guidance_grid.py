@@ -3,8 +3,8 @@
     python -m tests.benchmarks.guidance_grid --case diffusivity --seeds 0 1 2 3 4
     python -m tests.benchmarks.guidance_grid --case modulus --bundle nmc-cathode=PATH
 
-The cases are those of `guidance_cases`. Requests run one by one, so a time is that of one structure on this machine
-(processor time, of all threads, tells it where other work shares the machine). What they found is kept under
+The cases are those of `guidance_cases`. Requests run one by one, so a time is that of one structure on this machine;
+processor time, of all threads, tells it where other work shares the machine. What they found is kept under
 runs/benchmarks, so a run that is stopped goes on. TauFactor has the last word on diffusivities, torch-fem on moduli.
 """
 
