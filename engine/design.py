@@ -214,7 +214,9 @@ def _generate_batch(
     names, settings, periodic = bundle.card.phase_names, requests[0].settings, requests[0].periodic
     numbers = sampler_numbers(settings, bundle)
     noise = Noise([request.seed for request in requests], bundle.device)
-    goals = [fraction_goals(request.targets, names) for request in requests]
+    # As published, targets come into play after sampling alone.
+    aimed = settings.guidance != "sds-slices"
+    goals = [fraction_goals(request.targets, names) if aimed else {} for request in requests]
     descriptors, walks = told(requests, bundle.card), walks_of(requests, bundle.card)
     speaks = descriptors is not None or settings.guidance_weight != 1
     latents = sample_latents(

@@ -180,6 +180,9 @@ def test_guidance_by_slices_runs_on_the_same_bundle_and_the_same_whatever_the_ba
     assert [entry["iteration"] for entry in alone.trace] == [0.0, 3.0] and alone.outcome is DesignOutcome.MISSED
     (plain,) = generate([request(2, settings=Settings(steps=2, refine_passes=0))], bundle)
     assert not np.array_equal(alone.labels, plain.labels)
+    still = replace(settings, slice_numbers="steps=1,rate=1e-9,rounds=0")  # sampling is not told of the targets
+    (untold,) = generate([request(2, settings=still, targets=asked)], bundle)
+    assert untold.trace[0]["fraction[pore]"] == pytest.approx(float((plain.labels == 3).mean()))
     with pytest.raises(InputError, match="sds-slices has losses on fraction"):
         check_request(request(settings=settings, targets=["mean_chord[pore,z]=5±1"]), bundle.card)
 
