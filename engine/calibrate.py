@@ -260,6 +260,7 @@ def _indices(soft: Tensor) -> list[NDArray[np.uint8]]:
 CHANGES: tuple[dict[str, Any], ...] = (
     {"refine_time": 150.0},
     {"refine_time": 50.0},
+    {"refine_passes": 2},
     {"eta": 1.0},
     {"steps": 32},
 )
