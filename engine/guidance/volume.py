@@ -38,6 +38,7 @@ Redraw = Callable[[Tensor, int, Sequence[int]], Tensor]
 PRIOR_SHARE = 0.4  # of each redrawn axis in the running probabilities; three axes are seen in turn
 LEAST_ROUNDS = 3  # every axis is redrawn at least once after the last coarse move
 CORRECTIONS = 3  # Gauss-Newton steps after each redraw
+CURVE_CORRECTIONS = 10  # the same where a curve is asked for: each redraw takes back a little of every lag
 LARGEST_MOVE = 0.02  # share of the volume that one step may change: first order does not reach further
 FLOOR = 0.02  # of the goal: a value is kept off 0 by this much, so that its logarithm exists
 MARGIN = 0.7  # of each tolerance: the certificate's solver differs from ours by some tenths of a per cent
@@ -177,7 +178,8 @@ def _correct(member: _Member, iteration: int, settled: bool) -> DesignOutcome | 
     A state is remembered as the best only once it is `settled`: redrawn along every axis.
     """
     before: list[float] = []
-    for step in range(CORRECTIONS + 1):
+    corrections = CURVE_CORRECTIONS if any(_is_curve(member, i) for i in range(len(member.targets))) else CORRECTIONS
+    for step in range(corrections + 1):
         found = _evaluate(member)
         values = [each.value for each in found]
         named = zip(member.targets, values, strict=True)
@@ -196,7 +198,7 @@ def _correct(member: _Member, iteration: int, settled: bool) -> DesignOutcome | 
             member.drift[i] = member.drift.get(i, 0.0) + 0.5 * (values[i] - told)
         member.foretold = {}
         before = values
-        if step < CORRECTIONS:
+        if step < corrections:
             change = _ascent(member, found) if hold else _step(member, found)
             if not bool(change.isfinite().all()):
                 return DesignOutcome.ATTAINED if member.best_rank[0] == 0 else DesignOutcome.MISSED
