@@ -38,7 +38,8 @@ Redraw = Callable[[Tensor, int, Sequence[int]], Tensor]
 PRIOR_SHARE = 0.4  # of each redrawn axis in the running probabilities; three axes are seen in turn
 LEAST_ROUNDS = 3  # every axis is redrawn at least once after the last coarse move
 CORRECTIONS = 3  # Gauss-Newton steps after each redraw
-CURVE_CORRECTIONS = 10  # the same where a curve is asked for: each redraw takes back a little of every lag
+INDISTINCT = 1e-3  # of the largest: combinations of moves with less effect are left alone, as of lags that move as one
+CURVE_CORRECTIONS = 6  # the same where a curve is asked for: each redraw takes back a little of every lag
 LARGEST_MOVE = 0.02  # share of the volume that one step may change: first order does not reach further
 FLOOR = 0.02  # of the goal: a value is kept off 0 by this much, so that its logarithm exists
 MARGIN = 0.7  # of each tolerance: the certificate's solver differs from ours by some tenths of a per cent
@@ -405,7 +406,8 @@ def _solved(p: Tensor, moves: Sequence[Move], missing: Sequence[float]) -> Tenso
         return change * torch.nan
     goal = torch.tensor(missing, dtype=torch.float64)
     size = system.abs().amax(dim=1, keepdim=True).clamp(min=1e-30)
-    weights = torch.linalg.lstsq(system / size, (goal / size[:, 0]).unsqueeze(1), driver="gelsd").solution[:, 0]
+    scaled = system / size, (goal / size[:, 0]).unsqueeze(1)
+    weights = torch.linalg.lstsq(*scaled, rcond=INDISTINCT, driver="gelsd").solution[:, 0]
     for weight, move in zip(weights.tolist(), moves, strict=True):
         change += weight * move.direction
     return change
