@@ -43,10 +43,6 @@ class DesignEngine(Protocol):
         """Whether the measured values hold every target."""
         ...
 
-    def warm(self) -> None:
-        """Load what measuring needs, so that the first structure does not wait for it."""
-        ...
-
 
 EngineFactory = Callable[[], DesignEngine]
 
@@ -102,34 +98,14 @@ class BundleEngine:
         return [structures[index] for index in range(len(requests))]
 
     def measure(self, generated: "Generated") -> "Measurement":
-        from engine.design import measure
+        from engine.design import measure_structure
 
-        request = generated.request
-        card = self.card(request.bundle)
-        return measure(
-            generated.labels,
-            card.phases,
-            materials=request.materials,
-            also=request.asked,
-            periodic=request.periodic,
-            training=card.training_means,
-            properties=request.properties,
-        )
+        return measure_structure(generated.labels, generated.request, self.card(generated.request.bundle))
 
     def judge(self, targets: Sequence[Target], measurement: "Measurement") -> DesignOutcome:
         from engine.design import judge
 
         return judge(targets, measurement)
-
-    def warm(self) -> None:
-        import numpy as np
-
-        from engine.design import measure
-        from engine.models.bundle import Phase
-
-        # Libraries are imported where they are used: the smallest measurement that uses all of them.
-        checkers = (np.indices((4, 4, 4)).sum(axis=0) % 4 > 1).astype(np.uint8)
-        measure(checkers, [Phase(name="a", label=0, fraction=0.5), Phase(name="b", label=1, fraction=0.5)])
 
     def _load(self, name: str) -> "_Loaded":
         if name not in self._loaded:

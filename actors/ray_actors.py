@@ -82,9 +82,6 @@ class _Shell:
     def prepare(self) -> None:
         raise NotImplementedError
 
-    def warm(self) -> None:
-        """Called once after `start`, while there is nothing to do yet. Nobody waits for it, and it may fail."""
-
 
 class _Design(_Shell):
     def prepare(self) -> None:
@@ -103,9 +100,6 @@ class _Design(_Shell):
 class _Property(_Shell):
     def prepare(self) -> None:
         self.engine = self.setup.engine_factory()
-
-    def warm(self) -> None:
-        self.engine.warm()
 
     def certify(self, designed: Designed) -> tuple[Report, Certified | None]:
         """Returns the report and the certified values, None where that failed: num_returns = 2."""

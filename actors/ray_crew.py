@@ -133,7 +133,6 @@ class Crew:
         member.since = time.monotonic()
         member.actor = self.actor_class.options(scheduling_strategy="SPREAD", **self.resources).remote(self.setup)
         self.watch(self, member, member.actor.start.remote())
-        member.actor.warm.remote()  # runs next; what it says is not asked for
 
 
 def kill(actor: Any) -> None:

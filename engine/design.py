@@ -27,7 +27,7 @@ from torch import Tensor
 from engine.errors import InputError, WorkError
 from engine.guidance.feasibility import check_feasible, doubts
 from engine.guidance.memory import guidance_bytes_per_voxel
-from engine.guidance.methods import guide_batch
+from engine.guidance.methods import Batch, guide_batch
 from engine.guidance.slices import check_slice_targets
 from engine.guidance.targets import Target
 from engine.guidance.volume import check_guided, fraction_goals
@@ -95,18 +95,23 @@ class DesignResult:
 def design(request: Request, bundle: Bundle) -> DesignResult:
     """Generate one structure, measure it and judge it against its targets."""
     (generated,) = generate([request], bundle)
-    measurement = measure(
-        generated.labels,
-        bundle.card.phases,
-        materials=request.materials,
-        also=request.asked,
-        periodic=request.periodic,
-        training=bundle.card.training_means,
-        properties=request.properties,
-    )
+    measurement = measure_structure(generated.labels, request, bundle.card)
     outcome = judge(request.targets, measurement)
     warnings = tuple(warnings_of(request, bundle.card))
     return DesignResult(generated=generated, measurement=measurement, outcome=outcome, warnings=warnings)
+
+
+def measure_structure(labels: NDArray[np.uint8], request: Request, card: Card) -> Measurement:
+    """Everything that a structure of this request is measured for, certified; labels (z, y, x)."""
+    return measure(
+        labels,
+        card.phases,
+        materials=request.materials,
+        also=request.asked,
+        periodic=request.periodic,
+        training=card.training_means,
+        properties=request.properties,
+    )
 
 
 def check_request(request: Request, card: Card, device: str = "cpu") -> None:
@@ -257,14 +262,16 @@ def _generate_batch(
             return refine(volume, inference, inference.denoise, levels, streams.select([which]), at_once=at_once)
 
         results = guide_batch(
-            [requests[i] for i in guided],
-            bundle,
-            inference,
-            latents[guided],
-            probabilities[guided],
-            streams,
-            finish,
-            _reporter(progress, "guidance"),
+            Batch(
+                requests=[requests[i] for i in guided],
+                bundle=bundle,
+                inference=inference,
+                latents=latents[guided],
+                probabilities=probabilities[guided],
+                noise=streams,
+                finish=finish,
+                on_step=_reporter(progress, "guidance"),
+            )
         )
         for i, result in zip(guided, results, strict=True):
             indices[i] = result.probabilities.argmax(dim=0)

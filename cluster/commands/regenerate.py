@@ -134,7 +134,7 @@ def _named(folder: Path) -> list[str]:
 
 def _compare(folder: Path, row: "Row", request: "Request", card: "Card", labels: "NDArray[np.uint8]") -> dict[str, Any]:
     """Voxels and properties of both."""
-    from engine.design import measure
+    from engine.design import measure_structure
     from studies.results import Results
 
     try:
@@ -143,15 +143,7 @@ def _compare(folder: Path, row: "Row", request: "Request", card: "Card", labels:
     except InputError as error:
         say(f"the stored voxels cannot be compared: {error}")
         agreement = None
-    values = measure(
-        labels,
-        card.phases,
-        materials=request.materials,
-        also=request.asked,
-        periodic=request.periodic,
-        training=card.training_means,
-        properties=request.properties,
-    ).values
+    values = measure_structure(labels, request, card).values
     properties = {
         str(metric): {"stored": row.get(metric.column), "made_again": measured.value}
         for metric, measured in values.items()

@@ -7,14 +7,17 @@
 Shapes: `B` volumes, `C` latent channels, `K` phases, `d h w` latent space, `D H W` voxels.
 """
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 from torch import Tensor
 
+from engine.guidance.choices import Guidance
 from engine.guidance.latent import Finish, guide_latents
 from engine.guidance.slices import guide_slices
+from engine.guidance.targets import Target
 from engine.guidance.volume import Guided, guide
 from engine.models.bundle import Bundle
 from engine.models.inference import Inference
@@ -23,128 +26,137 @@ from engine.sampling.refine import redraw_planes
 from engine.sampling.spectra import SpectralFilter
 
 if TYPE_CHECKING:
-    from engine.request import Request
+    from engine.properties.materials import Materials
+    from engine.properties.own import OwnProperty
+    from engine.request import Request, Settings
 
 GUIDANCE_TIMES = (160.0, 60.0)  # trained times of the prior's redraws, first and last
 
 
-def guide_batch(
-    requests: "Sequence[Request]",
-    bundle: Bundle,
-    inference: Inference,
-    latents: Tensor,
-    probabilities: Tensor,
-    noise: Noise,
-    finish: Finish,
-    on_step: Callable[[int, int], None] | None = None,
-) -> list[Guided]:
-    """Guide volumes by the method that their settings name.
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """B sampled volumes that are to be guided."""
 
-    Args:
-        requests: B of one shape, border and set of settings, each with targets.
-        latents: [B, C, d, h, w] sampled volumes.
-        probabilities: [B, K, D, H, W] of them, decoded and refined.
-        noise: their streams.
-        finish: refinement of a decoded volume.
-    """
-    if requests[0].settings.guidance == "volume-sds":
-        return _on_latents(requests, bundle, inference, latents, noise, finish, on_step)
-    if requests[0].settings.guidance == "sds-slices":
-        return _by_slices(requests, bundle, inference, probabilities, noise, on_step)
-    return _on_volume(requests, bundle, inference, probabilities, noise, on_step)
+    requests: "Sequence[Request]"
+    """Of one shape, border and set of settings, each with targets."""
+    bundle: Bundle
+    inference: Inference
+    latents: Tensor
+    """[B, C, d, h, w]."""
+    probabilities: Tensor
+    """[B, K, D, H, W] of them, decoded and refined."""
+    noise: Noise
+    """Their streams."""
+    finish: Finish
+    """Refinement of a decoded volume."""
+    on_step: Callable[[int, int], None] | None = None
+
+    @property
+    def settings(self) -> "Settings":
+        return self.requests[0].settings
+
+    @property
+    def targets(self) -> list[tuple[Target, ...]]:
+        return [request.targets for request in self.requests]
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        return self.bundle.card.phase_names
+
+    @property
+    def known(self) -> "_Known":
+        """What targets may need to be steered."""
+        return {
+            "materials": [request.materials for request in self.requests],
+            "training": self.bundle.card.training_means,
+            "properties": [request.properties for request in self.requests],
+        }
 
 
-def _on_volume(
-    requests: "Sequence[Request]",
-    bundle: Bundle,
-    inference: Inference,
-    probabilities: Tensor,
-    noise: Noise,
-    on_step: Callable[[int, int], None] | None,
-) -> list[Guided]:
-    iterations, periodic = requests[0].settings.guidance_iterations, requests[0].periodic
-    border, at_once = inference.border(periodic), inference.planes_at_once(requests[0].shape)
+class _Known(TypedDict):
+    materials: "Sequence[Materials | None]"
+    training: Mapping[str, Sequence[float]]
+    properties: "Sequence[Sequence[OwnProperty]]"
+
+
+def guide_batch(batch: Batch) -> list[Guided]:
+    """Guide volumes by the method that their settings name."""
+    return METHODS[batch.settings.guidance](batch)
+
+
+def _on_volume(batch: Batch) -> list[Guided]:
+    inference, bundle, periodic = batch.inference, batch.bundle, batch.requests[0].periodic
+    iterations = batch.settings.guidance_iterations
+    border, at_once = inference.border(periodic), inference.planes_at_once(batch.requests[0].shape)
     step = iter(np.linspace(*GUIDANCE_TIMES, iterations) * bundle.schedule.timesteps / 1_000)
 
     def redraw(current: Tensor, axis: int, which: Sequence[int]) -> Tensor:
         abar = bundle.schedule.abar_at(float(next(step)))
-        fresh = noise.select(which)
+        fresh = batch.noise.select(which)
         return redraw_planes(current, axis, inference, inference.denoise, abar, fresh, border=border, at_once=at_once)
 
     return guide(
-        probabilities,
-        [request.targets for request in requests],
-        bundle.card.phase_names,
+        batch.probabilities,
+        batch.targets,
+        batch.phases,
         redraw,
         iterations,
-        on_step,
-        materials=[request.materials for request in requests],
-        training=bundle.card.training_means,
+        batch.on_step,
         periodic=periodic,
-        properties=[request.properties for request in requests],
+        **batch.known,
     )
 
 
-def _on_latents(
-    requests: "Sequence[Request]",
-    bundle: Bundle,
-    inference: Inference,
-    latents: Tensor,
-    noise: Noise,
-    finish: Finish,
-    on_step: Callable[[int, int], None] | None,
-) -> list[Guided]:
-    d, h, w = latents.shape[2:]
-    autocovariance = bundle.calibration.autocovariance
+def _on_latents(batch: Batch) -> list[Guided]:
+    d, h, w = batch.latents.shape[2:]
+    autocovariance = batch.bundle.calibration.autocovariance
     return guide_latents(
-        latents,
-        [request.targets for request in requests],
-        bundle.card.phase_names,
-        inference,
-        spectral(inference.denoise, SpectralFilter(autocovariance, (d, h, w))),
-        bundle.schedule,
-        noise,
-        finish,
-        requests[0].settings.guidance_iterations,
+        batch.latents,
+        batch.targets,
+        batch.phases,
+        batch.inference,
+        spectral(batch.inference.denoise, SpectralFilter(autocovariance, (d, h, w))),
+        batch.bundle.schedule,
+        batch.noise,
+        batch.finish,
+        batch.settings.guidance_iterations,
         correlations=autocovariance[..., 1],
-        on_step=on_step,
-        materials=[request.materials for request in requests],
-        training=bundle.card.training_means,
-        properties=[request.properties for request in requests],
+        on_step=batch.on_step,
+        **batch.known,
     )
 
 
-def _by_slices(
-    requests: "Sequence[Request]",
-    bundle: Bundle,
-    inference: Inference,
-    probabilities: Tensor,
-    noise: Noise,
-    on_step: Callable[[int, int], None] | None,
-) -> list[Guided]:
+def _by_slices(batch: Batch) -> list[Guided]:
     """One volume after the other: each draws slices and noise levels of its own."""
-    single, numbers = inference.of_single_planes(), requests[0].settings.of_slices
-    steps = numbers.steps * len(requests)
+    single, numbers = batch.inference.of_single_planes(), batch.settings.of_slices
+    steps = numbers.steps * len(batch.requests)
     out = []
-    for i, (request, volume) in enumerate(zip(requests, probabilities, strict=True)):
+    for i, (targets, volume) in enumerate(zip(batch.targets, batch.probabilities, strict=True)):
 
         def report(done: int, _: int, before: int = i * numbers.steps) -> None:
-            if on_step is not None:
-                on_step(before + done, steps)
+            if batch.on_step is not None:
+                batch.on_step(before + done, steps)
 
         out.append(
             guide_slices(
                 volume,
-                request.targets,
-                bundle.card.phase_names,
+                targets,
+                batch.phases,
                 single,
                 single.denoise,
-                bundle.schedule,
-                noise.select([i]),
+                batch.bundle.schedule,
+                batch.noise.select([i]),
                 numbers,
-                bundle.card.training_means,
+                batch.bundle.card.training_means,
                 report,
-                inference,
+                batch.inference,
             )
         )
     return out
+
+
+METHODS: dict[Guidance, Callable[[Batch], list[Guided]]] = {
+    "volume": _on_volume,
+    "volume-sds": _on_latents,
+    "sds-slices": _by_slices,
+}

@@ -123,9 +123,6 @@ class FakeEngine:
         holds = all(target.holds(measurement.values[target.metric].value) for target in targets)
         return DesignOutcome.ATTAINED if holds else DesignOutcome.MISSED
 
-    def warm(self) -> None:
-        """Nothing to load."""
-
     def _misbehave(self, step: str, request: Request, batch: int) -> None:
         path = self.scratch / f"{request.structure_id}.fault"
         if not path.exists():

@@ -1,6 +1,4 @@
 import pickle
-import subprocess
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -135,27 +133,3 @@ def test_keeping_the_inference_changes_no_voxel(tmp_path: Path) -> None:
     fresh = engine.design.generate([wanted], load_bundle(wanted.bundle))[0]
     np.testing.assert_array_equal(first.labels, again.labels)
     np.testing.assert_array_equal(first.labels, fresh.labels)
-
-
-def test_a_warm_engine_imports_nothing_when_it_measures() -> None:
-    script = """
-import sys
-import numpy as np
-from actors.engines import BundleEngine
-from engine.design import Generated
-from engine.outcomes import DesignOutcome
-from engine.request import Request
-
-engine = BundleEngine()
-card = engine.card("berea")
-engine.warm()
-before = set(sys.modules)
-assert "taufactor" in before
-labels = (np.random.default_rng(0).random((12, 12, 12)) > 0.3).astype(np.uint8)
-request = Request(structure_id="a", bundle="berea", shape=(12, 12, 12), seed=0)
-outcome = DesignOutcome.UNGUIDED
-engine.measure(Generated(request=request, labels=labels, outcome=outcome, trace=(), wall_time_s=0.0))
-print(sorted(set(sys.modules) - before))
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=200, check=True)
-    assert done.stdout.strip() == "[]"

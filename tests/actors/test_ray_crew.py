@@ -29,7 +29,6 @@ class FakeActor:
     def _hire(self, setup: Setup) -> Any:
         handle = SimpleNamespace()
         handle.start = SimpleNamespace(remote=lambda: handle)
-        handle.warm = SimpleNamespace(remote=lambda: None)
         self.made.append(handle)
         return handle
 
