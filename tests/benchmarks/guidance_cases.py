@@ -91,14 +91,19 @@ class Natural:
         shares = [(squares == k).mean(axis=(1, 2)) for k in range(len(self.material.phases))]
         return np.percentile(np.stack(shares, axis=1), percent, axis=0)
 
-    def diffusivity(self, phase: str, axes: Sequence[int] = (0, 1, 2)) -> float:
-        """Median at the mean fraction, by a power law through the blocks that percolate."""
+    def diffusivity_law(self, phase: str, axes: Sequence[int] = (0, 1, 2)) -> NDArray[np.float64]:
+        """Coefficients of log diffusivity in log fraction, through the blocks and axes that percolate."""
         k = self.material.phases.index(phase)
         soft = torch.from_numpy((self.cubes == k).astype(np.float32))
         found = np.stack([solve(soft, axis, tolerance=1e-3).value.numpy() for axis in axes], axis=1)
         keep = found > 0
         x = np.log(np.broadcast_to(self.fractions[:, k, None], found.shape)[keep])
-        return float(np.exp(np.polyval(np.polyfit(x, np.log(found[keep]), 1), np.log(self.held[k]))))
+        return np.polyfit(x, np.log(found[keep]), 1)
+
+    def diffusivity(self, phase: str, axes: Sequence[int] = (0, 1, 2)) -> float:
+        """Median at the mean fraction, by that law."""
+        held = self.held[self.material.phases.index(phase)]
+        return float(np.exp(np.polyval(self.diffusivity_law(phase, axes), np.log(held))))
 
     def tpb(self) -> float:
         return float(np.median(tpb_density(self.cubes)))
@@ -135,11 +140,7 @@ class Natural:
 def first_light(natural: Natural) -> Iterator[Case]:
     """Fraction and diffusivity together, at fractions on either side of the natural one."""
     pore = natural.material.phases[0]
-    k = natural.fractions[:, 0]
-    soft = torch.from_numpy((natural.cubes == 0).astype(np.float32))
-    found = np.stack([solve(soft, axis, tolerance=1e-3).value.numpy() for axis in range(3)], axis=1)
-    keep = found > 0
-    law = np.polyfit(np.log(np.broadcast_to(k[:, None], found.shape)[keep]), np.log(found[keep]), 1)
+    law = natural.diffusivity_law(pore)
     for fraction in (0.16, 0.20, 0.24):
         median = float(np.exp(np.polyval(law, np.log(fraction))))
         for factor in (0.7, 1.0, 1.4):
