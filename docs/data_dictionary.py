@@ -33,8 +33,9 @@ One row per structure. `status` is {", ".join(f"`{each}`" for each in DesignOutc
 ### Metrics
 
 Each metric is a column, named after the metric, its phase and its axis, with its unit at the end where it has one;
-beside it stands `..._outcome`. PHASE is the name of a phase, AXIS is z, y or x. What has an axis but was asked for
-without one, such as `diffusivity[PHASE]`, has a column without it, `diffusivity_PHASE`: the mean of the axes.
+beside it stands `..._outcome`. PHASE is the name of a phase, AXIS is z, y or x, PLANE is yz, xz or xy, PAIR is two axes
+in their order. What has an axis, plane or pair but was asked for without it, such as `diffusivity[PHASE]`, has a column
+without it, `diffusivity_PHASE`: the mean of the axes.
 
 | column | metric | unit | meaning |
 | --- | --- | --- | --- |
@@ -74,7 +75,7 @@ def _table(fields: list[pa.Field]) -> str:
 def _metric_line(name: str) -> str:
     kind = KINDS[name]
     first = "NAME" if kind.needs == "function" else "PHASE"
-    arguments = [word for word, takes in ((first, kind.takes_phase), ("AXIS", kind.takes_axis)) if takes]
+    arguments = [word for word, takes in ((first, kind.takes_phase), (kind.direction, kind.direction)) if takes]
     column = "_".join([name, *arguments]) + kind.unit_suffix
     metric = f"{name}[{','.join(arguments)}]" if arguments else name
     return f"| `{column}` | `{metric}` | {kind.unit or '/'} | {kind.meaning} |\n"

@@ -2,7 +2,8 @@
 
 One grammar serves targets, study files, table columns and the command line. A metric is a name and its
 arguments; `MetricKind` says which arguments it takes, its unit and its bounds. A metric along an axis that is named
-without one, `diffusivity[pore]`, is the mean of the axes.
+without one, `diffusivity[pore]`, is the mean of the axes; so are those of planes, `shear_modulus_gpa[xy]`, and of pairs
+of axes, `poissons_ratio[xy]`.
 """
 
 import math
@@ -10,10 +11,18 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Literal
 
 from engine.errors import InputError
 
 AXES = ("z", "y", "x")  # names of the array axes 0, 1, 2
+DIRECTIONS = {
+    "": (),
+    "AXIS": AXES,
+    "PLANE": ("yz", "xz", "xy"),
+    "PAIR": ("zy", "zx", "yz", "yx", "xz", "xy"),
+}
+"""What a metric has one value along each of. The order of the letters tells pairs apart, not planes."""
 
 
 _VOXEL_UNITS = {  # unit: power of the voxel's side, ending of the column name
@@ -31,7 +40,8 @@ class MetricKind:
 
     name: str
     takes_phase: bool = True
-    takes_axis: bool = False
+    direction: Literal["", "AXIS", "PLANE", "PAIR"] = ""
+    """What it has one value along each of (`DIRECTIONS`); empty where it has one value."""
     unit: str = ""
     """Empty for dimensionless numbers. Lengths are in voxels; any other unit is part of the name."""
     image_unit: str | None = None
@@ -44,6 +54,11 @@ class MetricKind:
     """What it is not measured without: `materials`, the curves of a bundle's `training`, a `request` for it by name
     (its solve takes minutes), or a `function` of the user's own."""
     meaning: str
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """What stands in its name for the axis, plane or pair; none where it has one value."""
+        return DIRECTIONS[self.direction]
 
     @property
     def unit_suffix(self) -> str:
@@ -68,12 +83,12 @@ KINDS: dict[str, MetricKind] = {
         MetricKind(name="fraction", meaning="volume fraction of the phase"),
         MetricKind(
             name="diffusivity",
-            takes_axis=True,
+            direction="AXIS",
             meaning="relative diffusivity D_eff/D_0 for flux along the axis through the phase, other faces sealed",
         ),
         MetricKind(
             name="multigrid_diffusivity",
-            takes_axis=True,
+            direction="AXIS",
             meaning="the same by our own multigrid solver, to set beside the diffusivity that TauFactor certifies",
         ),
         MetricKind(
@@ -84,7 +99,7 @@ KINDS: dict[str, MetricKind] = {
         ),
         MetricKind(
             name="mean_chord",
-            takes_axis=True,
+            direction="AXIS",
             unit="voxel",
             high=math.inf,
             meaning="mean length of the pieces that the phase cuts out of lines along the axis",
@@ -103,7 +118,7 @@ KINDS: dict[str, MetricKind] = {
         ),
         MetricKind(
             name="connected_fraction",
-            takes_axis=True,
+            direction="AXIS",
             meaning="share of the phase in clusters that touch both faces across the axis, joined through voxel faces",
         ),
         MetricKind(
@@ -124,7 +139,7 @@ KINDS: dict[str, MetricKind] = {
         MetricKind(
             name="percolating_tpb_density",
             takes_phase=False,
-            takes_axis=True,
+            direction="AXIS",
             unit="1/voxel^2",
             high=2.0,
             least_phases=3,
@@ -146,7 +161,7 @@ KINDS: dict[str, MetricKind] = {
         MetricKind(
             name="conductivity",
             takes_phase=False,
-            takes_axis=True,
+            direction="AXIS",
             high=math.inf,
             needs="materials",
             meaning="effective conductivity for flux along the axis, other faces sealed, in the materials' unit",
@@ -154,15 +169,33 @@ KINDS: dict[str, MetricKind] = {
         MetricKind(
             name="elastic_modulus_gpa",
             takes_phase=False,
-            takes_axis=True,
+            direction="AXIS",
             high=math.inf,
             needs="materials",
             meaning="effective Young's modulus along the axis in GPa, the volume taken as a periodic cell",
         ),
         MetricKind(
+            name="shear_modulus_gpa",
+            takes_phase=False,
+            direction="PLANE",
+            high=math.inf,
+            needs="materials",
+            meaning="effective shear modulus in the plane of two axes in GPa, the volume taken as a periodic cell",
+        ),
+        MetricKind(
+            name="poissons_ratio",
+            takes_phase=False,
+            direction="PAIR",
+            low=-math.inf,  # of an anisotropic body it has no limits: T. C. T. Ting and T. Chen, QJMAM 58, 73 (2005)
+            high=math.inf,
+            needs="materials",
+            meaning="effective contraction along the second axis per extension along the first under stress along the "
+            "first, the volume taken as a periodic cell",
+        ),
+        MetricKind(
             name="thermal_expansion",
             takes_phase=False,
-            takes_axis=True,
+            direction="AXIS",
             low=-math.inf,
             high=math.inf,
             needs="materials",
@@ -170,7 +203,7 @@ KINDS: dict[str, MetricKind] = {
         ),
         MetricKind(
             name="permeability",
-            takes_axis=True,
+            direction="AXIS",
             unit="voxel^2",
             high=math.inf,
             needs="request",
@@ -186,6 +219,7 @@ KINDS: dict[str, MetricKind] = {
     )
 }
 
+_WORDS = {"AXIS": ("axis", "axes"), "PLANE": ("plane", "planes"), "PAIR": ("pair", "pairs")}
 _PATTERN = re.compile(r"^\s*([a-z][a-z0-9_]*)\s*(?:\[\s*([^\[\]]*?)\s*\])?\s*$")
 
 
@@ -196,6 +230,7 @@ class Metric:
     name: str
     phase: str | None = None
     axis: str | None = None
+    """Or the plane, or the pair of axes, as the kind has it."""
 
     def __str__(self) -> str:
         arguments = ",".join(self.arguments)
@@ -212,12 +247,14 @@ class Metric:
 
     @property
     def is_mean(self) -> bool:
-        """Whether it is the mean of the axes of a metric that has one value along each."""
-        return self.kind.takes_axis and self.axis is None
+        """Whether it is the mean of the axes (planes, pairs) of a metric that has one value along each."""
+        return bool(self.kind.directions) and self.axis is None
 
     def along(self, axes: Sequence[str] = AXES) -> "tuple[Metric, ...]":
-        """The metrics that a mean is made of; itself where it is none."""
-        return tuple(Metric(self.name, self.phase, axis) for axis in axes) if self.is_mean else (self,)
+        """The metrics that a mean is made of, of those axes; itself where it is none."""
+        if not self.is_mean:
+            return (self,)
+        return tuple(Metric(self.name, self.phase, each) for each in self.kind.directions if set(each) <= set(axes))
 
     @property
     def column(self) -> str:
@@ -229,8 +266,9 @@ class Metric:
         """The kind's meaning with this metric's phase and axis."""
         named = "function" if self.kind.needs == "function" else "phase"
         arguments = [f"{named} {self.phase}"] if self.phase else []
-        if self.kind.takes_axis:
-            arguments.append(f"axis {self.axis}" if self.axis else "mean of the axes")
+        if self.kind.directions:
+            one, all_ = _WORDS[self.kind.direction]
+            arguments.append(f"{one} {self.axis}" if self.axis else f"mean of the {all_}")
         return "; ".join([self.kind.meaning, *([", ".join(arguments)] if arguments else [])])
 
 
@@ -241,7 +279,7 @@ def all_metrics(phases: Sequence[str]) -> list[Metric]:
         for kind in KINDS.values()
         if len(phases) >= kind.least_phases and kind.needs != "function"
         for phase in (phases if kind.takes_phase else (None,))
-        for axis in (AXES if kind.takes_axis else (None,))
+        for axis in (kind.directions or (None,))
     ]
 
 
@@ -259,7 +297,7 @@ def own_metrics(columns: Collection[str]) -> list[Metric]:
 
 def parse_metric(text: str, phases: Sequence[str] | None = None) -> Metric:
     """Read `name`, `name[phase]`, `name[axis]` or `name[phase,axis]`, as the kind takes them; without its axis it is
-    the mean of the axes.
+    the mean of the axes. The letters of a plane may stand in either order.
 
     Args:
         text: the metric as the user wrote it.
@@ -278,8 +316,8 @@ def parse_metric(text: str, phases: Sequence[str] | None = None) -> Metric:
         raise InputError(f"metric '{text}': no metric is called '{name}'{nearest(name, KINDS)}")
     kind = KINDS[name]
     first = "NAME" if kind.needs == "function" else "PHASE"
-    wanted = [word for word, takes in ((first, kind.takes_phase), ("AXIS", kind.takes_axis)) if takes]
-    least = len(wanted) - kind.takes_axis
+    wanted = [word for word, takes in ((first, kind.takes_phase), (kind.direction, kind.direction)) if takes]
+    least = len(wanted) - bool(kind.direction)
     if not least <= len(arguments) <= len(wanted) or not all(arguments):
         forms = [f"{name}[{','.join(wanted[:count])}]".replace("[]", "") for count in range(len(wanted), least - 1, -1)]
         raise InputError(f"metric '{text}': expected {' or '.join(forms)}")
@@ -287,8 +325,13 @@ def parse_metric(text: str, phases: Sequence[str] | None = None) -> Metric:
     axis = arguments[-1] if len(arguments) > kind.takes_phase else None
     if phases is not None and phase is not None and phase not in phases and kind.needs != "function":
         raise InputError(f"metric '{text}': no phase is called '{phase}'{nearest(phase, phases)}")
-    if axis is not None and axis not in AXES:
-        raise InputError(f"metric '{text}': the axis must be z, y or x, not '{axis}'")
+    if axis is not None and axis not in kind.directions:
+        ordered = "".join(sorted(axis))
+        if kind.direction != "PLANE" or ordered not in kind.directions:
+            *some, last = kind.directions
+            word = _WORDS[kind.direction][0]
+            raise InputError(f"metric '{text}': the {word} must be {', '.join(some)} or {last}, not '{axis}'")
+        axis = ordered
     if phases is not None and len(phases) < kind.least_phases:
         raise InputError(
             f"metric '{text}': needs {kind.least_phases} phases, this material has {len(phases)}: {', '.join(phases)}"

@@ -100,7 +100,7 @@ def characterize(
         names = [found.name for found in each.phases]
         wanted = [parse_metric(text, names) for text in BETWEEN_METRICS.split(metrics)] if metrics else []
         for metric in wanted:
-            if each.labels.ndim == 2 and metric.axis == "z":
+            if each.labels.ndim == 2 and "z" in (metric.axis or ""):
                 raise InputError(f"{each.file}: is an image, which has no {metric}; leave it out or give a volume")
 
     documents = []

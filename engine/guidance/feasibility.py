@@ -14,8 +14,14 @@ from torch import Tensor
 from engine.errors import InputError
 from engine.guidance.targets import Target
 from engine.metrics import AXES, Metric, parse_metric
-from engine.properties.bounds import hashin_shtrikman, reuss, voigt
-from engine.properties.stiffness import uniaxial_strain, youngs_modulus
+from engine.properties.bounds import (
+    hashin_shtrikman,
+    hashin_shtrikman_bulk,
+    hashin_shtrikman_shear,
+    reuss,
+    voigt,
+)
+from engine.properties.stiffness import isotropic_moduli, modulus, uniaxial_strain, voigt_component
 
 if TYPE_CHECKING:
     from engine.properties.materials import Materials
@@ -25,6 +31,7 @@ FACES = 32 / 31
 """Neighbouring voxels per voxel on the border of the smallest volume, against one in its inside: shares of pairs can
 exceed those of voxels by so much."""
 ROUNDING = 1e-9
+TRACE = 1e-9
 STRAINS = 40  # tried for the bound of a modulus: within a per mille of the best
 
 
@@ -32,8 +39,9 @@ def check_feasible(targets: Sequence[Target], phases: Sequence[str], materials: 
     """Refuse targets that no structure can meet, before anything is computed.
 
     Checked: each metric's own bounds; intervals on one metric that do not overlap; fractions that cannot sum to one;
-    along one axis diffusivities, conductivities and Young's moduli beyond Voigt's and Reuss' bound at the fractions
-    asked for (Wiener 1912; Hill 1952); surfaces of more than all voxels, or of one phase alone.
+    along one axis diffusivities, conductivities, Young's and shear moduli beyond Voigt's and Reuss' bound at the
+    fractions asked for (Wiener 1912; Hill 1952); Poisson's ratios beyond what these moduli leave stable (Lempriere
+    1968); surfaces of more than all voxels, or of one phase alone.
 
     Args:
         targets: together.
@@ -50,7 +58,7 @@ def check_feasible(targets: Sequence[Target], phases: Sequence[str], materials: 
         if found is None:
             continue
         (least, most), reason = found
-        if low > most * (1 + ROUNDING) or high < least * (1 - ROUNDING):
+        if low > most + ROUNDING * abs(most) or high < least - ROUNDING * abs(least):
             asked = f"{metric}>={low:.4g}" if low > most else f"{metric}<={high:.4g}"
             end = "inf)" if math.isinf(most) else f"{most:.4g}]"
             raise InputError(
@@ -79,15 +87,16 @@ def doubts(
         isotropic = _isotropic(mean, fractions, phases, materials)
         if isotropic is None:
             continue
-        parts = [ranges.get(axis, (0.0, math.inf)) for axis in mean.along()]
+        parts = [ranges.get(axis, (mean.kind.low, mean.kind.high)) for axis in mean.along()]
         low, high = (sum(part[end] for part in parts) / len(parts) for end in (0, 1))
         if mean in ranges:
             low, high = max(low, ranges[mean][0]), min(high, ranges[mean][1])
         if low > isotropic[1] or high < isotropic[0]:
+            relation = f"at least {low:.4g}" if low > isotropic[1] else f"at most {high:.4g}"
             found.append(
-                f"{mean}: asked for is a mean of the axes of {'at least' if low > isotropic[1] else 'at most'} "
-                f"{low if low > isotropic[1] else high:.4g}, which no isotropic structure has (Hashin and Shtrikman: "
-                f"{isotropic[0]:.4g} to {isotropic[1]:.4g} at these fractions); only a layered one could come close"
+                f"{mean}: asked for is {relation} in the mean of all directions, which no isotropic structure "
+                f"has (Hashin and Shtrikman: {isotropic[0]:.4g} to {isotropic[1]:.4g} at these fractions); only an "
+                "anisotropic one could come close"
             )
     for phase, (least, most) in (training_fractions or {}).items():
         low, high = ranges.get(Metric("fraction", phase), (0.0, 1.0))
@@ -158,13 +167,22 @@ def _bounds(
         values = materials.conductivities(phases)[:, AXES.index(metric.axis)].tolist()
         poorest, richest = (_mixture(fractions, values, most=most) for most in (False, True))
         return (reuss(poorest, values), voigt(richest, values)), "the bounds of Voigt and Reuss limit one axis"
-    if metric.name == "elastic_modulus_gpa":
-        stiffness, component = materials.stiffnesses(phases), 2 - AXES.index(metric.axis)  # x, y, z
-        moduli = [youngs_modulus(each, component) for each in stiffness]
-        least = reuss(_mixture(fractions, moduli, most=False), moduli)
-        most = _stiffest(fractions, stiffness, component)
-        return (least, most), "the bounds of Voigt and Reuss limit one axis"
+    if metric.name in ("elastic_modulus_gpa", "shear_modulus_gpa"):
+        limited = "the bounds of Voigt and Reuss limit one axis" + (" or plane" if metric.name.startswith("s") else "")
+        return _modulus_range(fractions, materials.stiffnesses(phases), voigt_component(metric.axis)), limited
+    if metric.name == "poissons_ratio":
+        stiffness = materials.stiffnesses(phases)
+        (_, along), (across, _) = (_modulus_range(fractions, stiffness, voigt_component(each)) for each in metric.axis)
+        most = math.sqrt(along / across) if across > 0 else math.inf
+        return (-most, most), "a stable body has less than the root of the ratio of its moduli along the two axes"
     return None
+
+
+def _modulus_range(fractions: Mapping[str, Range], stiffness: Tensor, component: int) -> Range:
+    """Of Young's or shear modulus, by Voigt component."""
+    moduli = [modulus(each, component) for each in stiffness]
+    least = reuss(_mixture(fractions, moduli, most=False), moduli)
+    return least, _stiffest(fractions, stiffness, component)
 
 
 def _isotropic(
@@ -174,6 +192,8 @@ def _isotropic(
     if mean.name in ("diffusivity", "multigrid_diffusivity"):
         fraction = fractions[mean.phase or ""][1]
         return 0.0, hashin_shtrikman((fraction, 1 - fraction), (1.0, 0.0)).high
+    if materials is not None and mean.name in ("elastic_modulus_gpa", "shear_modulus_gpa", "poissons_ratio"):
+        return _isotropic_elastic(mean.name, fractions, materials.stiffnesses(phases))
     if mean.name != "conductivity" or materials is None:
         return None
     table = materials.conductivities(phases)
@@ -182,6 +202,35 @@ def _isotropic(
     values = table[:, 0].tolist()
     poorest, richest = (_mixture(fractions, values, most=most) for most in (False, True))
     return hashin_shtrikman(poorest, values).low, hashin_shtrikman(richest, values).high
+
+
+def _isotropic_elastic(name: str, fractions: Mapping[str, Range], stiffness: Tensor) -> Range | None:
+    """From the bounds on bulk and shear modulus, which are reached together (Z. Hashin and S. Shtrikman, J. Mech.
+    Phys. Solids 11, 127, 1963); Young's modulus grows with both, Poisson's ratio with the one and against the other
+    (R. W. Zimmerman, Mech. Res. Commun. 19, 563, 1992). None where a phase is anisotropic, or nothing is stiff."""
+    pairs = [isotropic_moduli(each) for each in stiffness]
+    known = [pair for pair in pairs if pair is not None]
+    if len(known) < len(pairs):
+        return None
+    bulk, shear = [k for k, _ in known], [g for _, g in known]
+
+    def mixture(values: Sequence[float], *, most: bool) -> list[float]:
+        """With a trace of every phase that may be there: the extreme ones set the bounds."""
+        shares = zip(_mixture(fractions, values, most=most), fractions.values(), strict=True)
+        return [max(share, TRACE if high > 0 else 0.0) for share, (_, high) in shares]
+
+    k_low = hashin_shtrikman_bulk(mixture(bulk, most=False), bulk, shear).low
+    k_high = hashin_shtrikman_bulk(mixture(bulk, most=True), bulk, shear).high
+    g_low = hashin_shtrikman_shear(mixture(shear, most=False), bulk, shear).low
+    g_high = hashin_shtrikman_shear(mixture(shear, most=True), bulk, shear).high
+    if not (k_high > 0 and g_high > 0):
+        return None
+    if name == "shear_modulus_gpa":
+        return g_low, g_high
+    if name == "poissons_ratio":
+        return (3 * k_low - 2 * g_high) / (6 * k_low + 2 * g_high), (3 * k_high - 2 * g_low) / (6 * k_high + 2 * g_low)
+    low = 9 * k_low * g_low / (3 * k_low + g_low) if k_low > 0 and g_low > 0 else 0.0
+    return low, 9 * k_high * g_high / (3 * k_high + g_high)
 
 
 def _check_together(ranges: Mapping[Metric, Range], fractions: Mapping[str, Range], phases: Sequence[str]) -> None:
@@ -227,10 +276,10 @@ def _mixture(fractions: Mapping[str, Range], values: Sequence[float], *, most: b
 
 
 def _stiffest(fractions: Mapping[str, Range], stiffness: Tensor, component: int) -> float:
-    """Upper bound of Young's modulus along an axis for every structure and every fractions within the ranges.
+    """Upper bound of a modulus (of a Voigt component) for every structure and every fractions within the ranges.
 
     The effective stiffness is at most the mean one (Hill, Proc. Phys. Soc. A 65, 349, 1952), so the modulus is at most
-    the mean energy under any strain that is 1 along the axis; the strain is sought under which that is least.
+    the mean energy under any strain of which that component is 1; the strain is sought under which that is least.
     """
     mixture = torch.tensor(_mixture(fractions, [1.0] * len(stiffness), most=True), dtype=torch.float64)
     least = math.inf

@@ -15,6 +15,7 @@ from math import comb
 from engine.guidance.curves import LAGS
 from engine.guidance.targets import Target
 from engine.memory import TRANSPORT
+from engine.properties.measured import ELASTIC
 
 VOLUME = 44  # per phase
 NUMBER = 16  # per phase
@@ -55,7 +56,7 @@ def _evaluating(target: Target, phases: int) -> int:
             return 4 * TRANSPORT
         case "tpb_density":
             return TRIPLE_LINES * comb(phases, 3)
-        case "elastic_modulus_gpa" | "thermal_expansion":
+        case name if name in ELASTIC:
             return PERIODIC_CELL
         case name if name.endswith("_discrepancy"):
             return CURVE

@@ -22,7 +22,7 @@ from engine.guidance.curves import Curve, lineal_path_curve, lineal_path_slope, 
 from engine.guidance.moves import Evaluation, Move, Steered, centred, follow, scaled, smooth, spread
 from engine.metrics import AXES, Metric
 from engine.properties.elasticity import homogenize
-from engine.properties.stiffness import uniaxial_strain, youngs_modulus
+from engine.properties.stiffness import modulus, poissons_ratio, uniaxial_strain, voigt_component
 from engine.properties.transport import solve, solve_with_gradient, value_and_gradient
 
 if TYPE_CHECKING:
@@ -85,7 +85,16 @@ class _Asked:
     @property
     def axes(self) -> tuple[int, ...]:
         """The one axis, or all that a mean is taken of."""
-        return tuple(AXES.index(part.axis or "") for part in self.metric.along())
+        return tuple(AXES.index(each) for each in self.directions)
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """The one axis, plane or pair, or all that a mean is taken of, by name."""
+        return tuple(part.axis or "" for part in self.metric.along())
+
+    def stiffness(self) -> Tensor:
+        """[K, 6, 6] of the phases."""
+        return self.needed_materials().stiffnesses(self.phases)
 
     def needed_materials(self) -> "Materials":
         if self.materials is None:
@@ -206,22 +215,58 @@ class Mean:
 
 
 class Modulus:
-    """Young's modulus along an axis or its mean, the volume as a periodic cell, by its exact adjoint."""
+    """Young's modulus along an axis, shear modulus in a plane, or the mean of some, by the exact adjoint of the volume
+    as a periodic cell.
+
+    Args:
+        stiffness: [K, 6, 6] of the phases.
+        directions: such as `z` or `xy`.
+    """
 
     logarithmic = True
 
-    def __init__(self, stiffness: Tensor, *axes: int, periodic: bool = False) -> None:
-        self._table, self._components, self._periodic = stiffness, [2 - axis for axis in axes], periodic  # x, y, z
+    def __init__(self, stiffness: Tensor, directions: Sequence[str], *, periodic: bool = False) -> None:
+        self._table, self._periodic = stiffness, periodic
+        self._components = [voigt_component(each) for each in directions]
         self._fields: Tensor | None = None
 
     def __call__(self, hard: Tensor, soft: Tensor, miss: Callable[[float], float]) -> Evaluation:
         cell = homogenize(hard.unsqueeze(0).float(), self._table, start=self._fields, tolerance=1e-3)
         self._fields = cell.displacements
-        # The modulus is the least energy under this strain along the axis: stationary in the other strains.
-        strains = [uniaxial_strain(cell.stiffness[0], component) for component in self._components]
+        # A modulus is the least energy under this strain: stationary in the strain's other components.
+        strains = [uniaxial_strain(cell.stiffness[0], each) for each in self._components]
         weights = torch.stack([torch.outer(strain, strain) for strain in strains]).mean(dim=0)
         gradient = cell.stiffness_gradient(weights.unsqueeze(0))[0].to(soft)
-        value = sum(youngs_modulus(cell.stiffness[0], component) for component in self._components) / len(strains)
+        value = sum(modulus(cell.stiffness[0], each) for each in self._components) / len(strains)
+        direction = follow(gradient, soft, self._periodic)
+        return Evaluation(value=value, moves=(Move(gradient=gradient, direction=direction),))
+
+
+class Poisson:
+    """Poisson's ratio of a pair of axes, or the mean of some, by the exact adjoint of the volume as a periodic cell.
+
+    Args:
+        stiffness: [K, 6, 6] of the phases.
+        pairs: such as `xy`.
+    """
+
+    logarithmic = False  # it can have either sign
+
+    def __init__(self, stiffness: Tensor, pairs: Sequence[str], *, periodic: bool = False) -> None:
+        self._table, self._pairs, self._periodic = stiffness, pairs, periodic
+        self._fields: Tensor | None = None
+
+    def __call__(self, hard: Tensor, soft: Tensor, miss: Callable[[float], float]) -> Evaluation:
+        cell = homogenize(hard.unsqueeze(0).float(), self._table, start=self._fields, tolerance=1e-3)
+        self._fields = cell.displacements
+        found = [poissons_ratio(cell.stiffness[0], pair, self._table) for pair in self._pairs]
+        known = [each for each in found if each is not None]
+        if len(known) < len(found):  # it has no value where an axis carries nothing
+            nothing = torch.zeros_like(soft)
+            return Evaluation(value=math.nan, moves=(Move(gradient=nothing, direction=nothing),))
+        weights = torch.stack([each.gradient for each in known]).mean(dim=0)
+        gradient = cell.stiffness_gradient(weights.unsqueeze(0))[0].to(soft)
+        value = sum(each.value for each in known) / len(known)
         direction = follow(gradient, soft, self._periodic)
         return Evaluation(value=value, moves=(Move(gradient=gradient, direction=direction),))
 
@@ -310,9 +355,8 @@ def _conductivity(asked: _Asked) -> Steered:
 
 
 def _expansion(asked: _Asked) -> Steered:
-    materials = asked.needed_materials()
-    stiffness, expansion = materials.stiffnesses(asked.phases), materials.expansions(asked.phases)
-    return Expansion(stiffness, expansion, *asked.axes, periodic=asked.periodic)
+    expansion = asked.needed_materials().expansions(asked.phases)
+    return Expansion(asked.stiffness(), expansion, *asked.axes, periodic=asked.periodic)
 
 
 STEERED: dict[str, Callable[[_Asked], Steered]] = {
@@ -336,9 +380,9 @@ STEERED: dict[str, Callable[[_Asked], Steered]] = {
         asked.phase, asked.needed_curve(), lineal_path_curve, lineal_path_slope, periodic=asked.periodic
     ),
     "conductivity": _conductivity,
-    "elastic_modulus_gpa": lambda asked: Modulus(
-        asked.needed_materials().stiffnesses(asked.phases), *asked.axes, periodic=asked.periodic
-    ),
+    "elastic_modulus_gpa": lambda asked: Modulus(asked.stiffness(), asked.directions, periodic=asked.periodic),
+    "shear_modulus_gpa": lambda asked: Modulus(asked.stiffness(), asked.directions, periodic=asked.periodic),
+    "poissons_ratio": lambda asked: Poisson(asked.stiffness(), asked.directions, periodic=asked.periodic),
     "thermal_expansion": _expansion,
     "property": lambda asked: SignedDescriptor(asked.needed_function(), periodic=asked.periodic),
 }

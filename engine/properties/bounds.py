@@ -80,6 +80,24 @@ def hashin_shtrikman_bulk(fractions: Sequence[float], bulk: Sequence[float], she
     return Bounds(low=_comparison(pairs, low), high=_comparison(pairs, high))
 
 
+def hashin_shtrikman_shear(fractions: Sequence[float], bulk: Sequence[float], shear: Sequence[float]) -> Bounds:
+    """Bounds on the shear modulus of a macroscopically isotropic mixture of isotropic phases:
+
+        G(z) = 1 / sum(f_i / (G_i + z)) - z,  z = G/6 (9 K + 8 G) / (K + 2 G) at the least and at the largest K and G.
+
+    Source and errors as `hashin_shtrikman_bulk`; the least and the largest need not be those of one phase (Walpole).
+    """
+    _check(fractions, bulk)
+    _check(fractions, shear)
+    present = [(f, k, g) for f, k, g in zip(fractions, bulk, shear, strict=True) if f > 0]
+    pairs = [(f, g) for f, _, g in present]
+    ends = []
+    for pick in (min, max):
+        k, g = pick(k for _, k, _ in present), pick(g for _, _, g in present)
+        ends.append(_comparison(pairs, g / 12 * (9 * k + 8 * g) / (k + 2 * g) if g > 0 else 0.0))
+    return Bounds(low=ends[0], high=ends[1])
+
+
 def _comparison(present: Sequence[tuple[float, float]], z: float) -> float:
     """The conductivity s(z) of the coated-spheres assemblage with comparison medium z."""
     if z == 0 and any(s == 0 for _, s in present):  # the limit of a harmonic mean with an insulator

@@ -1,6 +1,6 @@
 """The properties of one labelled volume or image by metric, each with its outcome: `diffusivity[phase,axis]` and
-`multigrid_diffusivity[phase,axis]`; for given materials `conductivity[axis]`, `elastic_modulus_gpa[axis]` and
-`thermal_expansion[axis]`; `permeability[phase,axis]` on request.
+`multigrid_diffusivity[phase,axis]`; for given materials `conductivity[axis]`, `elastic_modulus_gpa[axis]`,
+`shear_modulus_gpa[plane]`, `poissons_ratio[pair]` and `thermal_expansion[axis]`; `permeability[phase,axis]` on request.
 
 An image is measured along its own axes as a body that has this section everywhere: one layer of voxels, which the
 sealed, mirrored or periodic sides continue.
@@ -18,11 +18,11 @@ from engine.errors import InputError
 from engine.metrics import AXES, Metric, all_metrics
 from engine.outcomes import Measured, Outcome
 from engine.properties.certificate import certify_diffusivity
-from engine.properties.elasticity import homogenize
+from engine.properties.elasticity import Homogenized, homogenize
 from engine.properties.materials import Materials
 from engine.properties.permeability import permeability
 from engine.properties.phases import phase_indices
-from engine.properties.stiffness import youngs_modulus
+from engine.properties.stiffness import modulus, poissons_ratio, rigid, voigt_component
 from engine.properties.transport import solve
 
 DIFFUSIVITIES = ("diffusivity", "multigrid_diffusivity")
@@ -30,15 +30,16 @@ DIFFUSIVITIES = ("diffusivity", "multigrid_diffusivity")
 GIVEN_BY = {
     "conductivity": "conductivity",
     "elastic_modulus_gpa": "youngs_modulus_gpa",
+    "shear_modulus_gpa": "youngs_modulus_gpa",
+    "poissons_ratio": "youngs_modulus_gpa",
     "thermal_expansion": "thermal_expansion_per_k",
 }
 """Metrics that need materials, and what of the materials."""
 
 PROPERTIES = (*DIFFUSIVITIES, *GIVEN_BY, "permeability")
 
-RIGID = 1e-5
-"""A Young's modulus below this share of the stiffest phase's is nothing but the solver's error: the axis carries no
-load."""
+ELASTIC = ("elastic_modulus_gpa", "shear_modulus_gpa", "poissons_ratio", "thermal_expansion")
+"""Those of one homogenisation."""
 
 
 def measure_properties(
@@ -54,7 +55,7 @@ def measure_properties(
     """Measure the properties asked for.
 
     Args:
-        labels: (z, y, x), or an image (y, x), which has none along z.
+        labels: (z, y, x), or an image (y, x), which has none along z or in a plane with it.
         phases: label of every phase by name.
         materials: of the phases; None where no metric needs them.
         metrics: those asked for, others are passed over; None for the diffusivities and all that the materials give
@@ -69,7 +70,7 @@ def measure_properties(
             they lack, or a permeability with periodic sides.
     """
     names, axes = list(phases), AXES[-labels.ndim :]
-    possible = [m for m in all_metrics(names) if m.name in PROPERTIES and m.axis in axes]
+    possible = [m for m in all_metrics(names) if m.name in PROPERTIES and set(m.axis or "") <= set(axes)]
     if metrics is None:
         wanted = [m for m in possible if not m.kind.needs or _given(m.name, materials, names)]
     else:
@@ -89,7 +90,7 @@ def measure_properties(
         if diffusive:
             found |= _diffusivities(indices == index, diffusive, certify, periodic, note)
     conducted = [metric for metric in wanted if metric.name == "conductivity"]
-    elastic = [metric for metric in wanted if metric.name in ("elastic_modulus_gpa", "thermal_expansion")]
+    elastic = [metric for metric in wanted if metric.name in ELASTIC]
     if conducted:
         found |= _conductivities(
             indices, _needed(materials, conducted[0]).conductivities(names).float(), conducted, periodic, note
@@ -148,22 +149,27 @@ def _elastic(
     expands = any(metric.name == "thermal_expansion" for metric in wanted)
     one_hot = torch.nn.functional.one_hot(indices, len(names)).movedim(-1, 0).unsqueeze(0).float()
     result = homogenize(one_hot, stiffness, materials.expansions(names) if expands else None)
-    stiffest = max(youngs_modulus(each, axis) for each in stiffness for axis in range(3))
-    out = {}
-    for metric in wanted:
-        component = 2 - AXES.index(metric.axis or "")  # x, y, z
-        outcome = result.outcome[0]
-        if metric.name == "elastic_modulus_gpa":
-            value: float | None = youngs_modulus(result.stiffness[0], component)
-            if value is not None and value <= RIGID * stiffest and outcome == Outcome.CONVERGED:
-                value, outcome = 0.0, Outcome.DOES_NOT_PERCOLATE
-        else:
-            assert result.expansion is not None
-            value = float(result.expansion[0, component])
-            if math.isnan(value):
-                value, outcome = None, Outcome.DOES_NOT_PERCOLATE
-        out[metric] = Measured(value=value, outcome=outcome)
-    return out
+    return {metric: _elastic_value(metric, result, stiffness) for metric in wanted}
+
+
+def _elastic_value(metric: Metric, cell: Homogenized, phases: Tensor) -> Measured:
+    """One number of a homogenised cell; what carries no load has the modulus 0, and no ratio or expansion."""
+    effective, along = cell.stiffness[0], metric.axis or ""
+    value: float | None
+    match metric.name:
+        case "elastic_modulus_gpa" | "shear_modulus_gpa":
+            value = modulus(effective, voigt_component(along))
+            if cell.outcome[0] is Outcome.CONVERGED and not rigid(effective, voigt_component(along), phases):
+                return Measured(value=0.0, outcome=Outcome.DOES_NOT_PERCOLATE)
+        case "poissons_ratio":
+            ratio = poissons_ratio(effective, along, phases)
+            value = None if ratio is None else ratio.value
+        case _:
+            assert cell.expansion is not None
+            value = float(cell.expansion[0, voigt_component(along)])
+    if value is None or math.isnan(value):
+        return Measured(value=None, outcome=Outcome.DOES_NOT_PERCOLATE)
+    return Measured(value=value, outcome=cell.outcome[0])
 
 
 def _given(name: str, materials: Materials | None, phases: Sequence[str]) -> bool:

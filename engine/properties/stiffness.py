@@ -18,6 +18,9 @@ PAIRS = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 NAMES = ("xx", "yy", "zz", "yz", "xz", "xy")
 
+RIGID = 1e-5
+"""A modulus below this share of the stiffest phase's is nothing but the solver's error: that load is not carried."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EngineeringConstants:
@@ -144,21 +147,93 @@ def engineering_constants(stiffness: Tensor) -> EngineeringConstants | None:
     )
 
 
-def uniaxial_strain(stiffness: Tensor, axis: int) -> Tensor:
-    """Strain [6] under a uniaxial stress along an axis (0, 1, 2 for x, y, z), scaled to 1 along it.
+def isotropic_moduli(stiffness: Tensor) -> tuple[float, float] | None:
+    """Bulk and shear modulus of an isotropic stiffness [6, 6]; None of another."""
+    bulk, shear = float(stiffness[:3, :3].mean()), float(stiffness[3, 3])
+    same = torch.diag(stiffness.new_tensor([2.0, 2, 2, 1, 1, 1]) * shear)
+    same[:3, :3] += bulk - 2 / 3 * shear
+    return (bulk, shear) if torch.allclose(stiffness, same, rtol=1e-6, atol=1e-9 * (bulk + shear)) else None
+
+
+def voigt_component(direction: str) -> int:
+    """Voigt component of the stress along an axis, `x`, or in a plane, `xy`."""
+    return NAMES.index(direction * 2 if len(direction) == 1 else direction)
+
+
+def uniaxial_strain(stiffness: Tensor, component: int) -> Tensor:
+    """Strain [6] under a stress of one Voigt component (0, 1, 2 along x, y, z; 3, 4, 5 in yz, xz, xy), scaled to 1
+    there.
 
     The other components take what costs the least energy, also where the stiffness is singular. The energy is then
-    Young's modulus E = e.Ce, and its derivative by C the outer product of this strain e with itself.
+    the modulus, M = e.Ce, and its derivative by C the outer product of this strain e with itself.
     """
-    others = [i for i in range(6) if i != axis]
+    others = [i for i in range(6) if i != component]
     inner = stiffness[others][:, others]
     out = stiffness.new_zeros(6)
-    out[axis] = 1
-    out[others] = -torch.linalg.pinv(inner, hermitian=True, rtol=1e-9) @ stiffness[others, axis]
+    out[component] = 1
+    out[others] = -torch.linalg.pinv(inner, hermitian=True, rtol=1e-9) @ stiffness[others, component]
     return out
+
+
+def modulus(stiffness: Tensor, component: int) -> float:
+    """Young's modulus along x, y, z (components 0, 1, 2) or shear modulus in yz, xz, xy (3, 4, 5) of a stiffness
+    [6, 6], singular or not: 0 where that load meets no resistance."""
+    strain = uniaxial_strain(stiffness, component)
+    return max(0.0, float(strain @ stiffness @ strain))
 
 
 def youngs_modulus(stiffness: Tensor, axis: int) -> float:
     """Young's modulus along an axis (0, 1, 2 for x, y, z) of a stiffness [6, 6], singular or not."""
-    strain = uniaxial_strain(stiffness, axis)
-    return max(0.0, float(strain @ stiffness @ strain))
+    return modulus(stiffness, axis)
+
+
+def rigid(stiffness: Tensor, component: int, phases: Tensor) -> bool:
+    """Whether an effective stiffness [6, 6] carries a load, or shows the solver's error alone (`RIGID`).
+
+    Args:
+        phases: [K, 6, 6], stiffnesses of the phases.
+    """
+    return modulus(stiffness, component) > RIGID * _stiffest(phases)
+
+
+def _stiffest(phases: Tensor) -> float:
+    return max(modulus(each, axis) for each in phases for axis in range(3))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoissonsRatio:
+    """A Poisson's ratio with its derivative by the stiffness."""
+
+    value: float
+    gradient: Tensor
+    """[6, 6], symmetric."""
+
+
+def poissons_ratio(stiffness: Tensor, pair: str, phases: Tensor) -> PoissonsRatio | None:
+    """Contraction along the pair's second axis per extension along its first, under a stress along the first.
+
+    With the strain e under that stress (1 along a) it is -e_b, and its derivative by C the symmetric part of the outer
+    product of e with the strain g under a unit stress along b that leaves a as it is: e' = -g.C'e.
+
+    Args:
+        stiffness: [6, 6], effective.
+        pair: such as `xy`.
+        phases: [K, 6, 6], stiffnesses of the phases.
+
+    Returns:
+        None where one of the axes carries no load: what is along a is then no extension of the body as a whole, or
+        what is along b can be anything.
+    """
+    a, b = map(voigt_component, pair)
+    if not (rigid(stiffness, a, phases) and rigid(stiffness, b, phases)):
+        return None
+    others = [i for i in range(6) if i != a]
+    inner = stiffness[others][:, others]
+    # What gives way to some other load does so at the solver's error instead of 0: it is left out of the inverse.
+    flexible = torch.linalg.pinv(inner, hermitian=True, atol=0.1 * RIGID * _stiffest(phases))
+    strain, answer = stiffness.new_zeros(6), stiffness.new_zeros(6)
+    strain[a] = 1
+    strain[others] = -flexible @ stiffness[others, a]
+    answer[others] = flexible[others.index(b)]
+    outer = torch.outer(answer, strain)
+    return PoissonsRatio(value=-float(strain[b]), gradient=0.5 * (outer + outer.T))

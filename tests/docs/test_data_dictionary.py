@@ -15,5 +15,5 @@ def test_the_page_is_made_from_the_schemas_of_today(repository: Path) -> None:
     assert text == module.text(), "run: python docs/data_dictionary.py"
     for metric in all_metrics(("PHASE", "b", "c")):
         if metric.phase in (None, "PHASE"):
-            assert f"`{metric.column.replace(f'_{metric.axis}', '_AXIS')}`" in text, metric
+            assert f"`{metric.column.replace(f'_{metric.axis}', f'_{metric.kind.direction}')}`" in text, metric
     assert "|  |" not in text, "every column has a meaning"

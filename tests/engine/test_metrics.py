@@ -25,6 +25,9 @@ def test_every_kind_says_what_it_is(kind) -> None:
         ("diffusivity[ni,z]", Metric("diffusivity", "ni", "z"), "diffusivity_ni_z"),
         ("mean_chord[ni,x]", Metric("mean_chord", "ni", "x"), "mean_chord_ni_x_voxel"),
         ("tpb_density", Metric("tpb_density"), "tpb_density_per_voxel2"),
+        ("shear_modulus_gpa[xz]", Metric("shear_modulus_gpa", axis="xz"), "shear_modulus_gpa_xz"),
+        ("shear_modulus_gpa[zx]", Metric("shear_modulus_gpa", axis="xz"), "shear_modulus_gpa_xz"),
+        ("poissons_ratio[zx]", Metric("poissons_ratio", axis="zx"), "poissons_ratio_zx"),
         (
             "percolating_tpb_density[y]",
             Metric("percolating_tpb_density", axis="y"),
@@ -44,7 +47,15 @@ def test_a_mean_is_named_without_its_axis() -> None:
     assert mean.along(("y", "x")) == mean.along()[1:]
     assert mean.meaning.endswith("; phase pore, mean of the axes")
     assert parse_metric("fraction[pore]").along() == (parse_metric("fraction[pore]"),)
-    assert len(mean_metrics(PHASES)) == sum(metric.axis == "z" for metric in all_metrics(PHASES))
+    assert set(mean_metrics(PHASES)) == {Metric(m.name, m.phase) for m in all_metrics(PHASES) if m.axis}
+
+
+def test_planes_and_pairs_have_means_of_their_own() -> None:
+    shear, ratio = parse_metric("shear_modulus_gpa"), parse_metric("poissons_ratio")
+    assert [each.axis for each in shear.along()] == ["yz", "xz", "xy"]
+    assert [each.axis for each in shear.along(("y", "x"))] == ["xy"]
+    assert len(ratio.along()) == 6 and [each.axis for each in ratio.along(("y", "x"))] == ["yx", "xy"]
+    assert shear.meaning.endswith("; mean of the planes") and ratio.along()[1].meaning.endswith("; pair zx")
 
 
 def test_columns_are_distinct() -> None:
@@ -74,7 +85,10 @@ def test_two_phases_have_no_triple_line() -> None:
         ("percolating_tpb_density[x,y]", r"expected percolating_tpb_density\[AXIS\] or percolating_tpb_density$"),
         ("tpb_density[pore]", "expected tpb_density$"),
         ("fraction[por]", "did you mean 'pore'"),
-        ("diffusivity[pore,w]", "must be z, y or x, not 'w'"),
+        ("diffusivity[pore,w]", "the axis must be z, y or x, not 'w'"),
+        ("shear_modulus_gpa[z]", "the plane must be yz, xz or xy, not 'z'"),
+        ("poissons_ratio[xx]", "the pair must be zy, zx, .* or xy, not 'xx'"),
+        ("poissons_ratio[x,y]", r"expected poissons_ratio\[PAIR\] or poissons_ratio$"),
         ("fraction[pore", "expected NAME"),
         ("0.2", "expected NAME"),
     ],

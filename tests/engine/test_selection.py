@@ -65,7 +65,7 @@ def test_every_metric_is_either_guided_or_selected():
 
 
 def arguments(kind):
-    return ("pore" if kind.takes_phase else None, "z" if kind.takes_axis else None)
+    return ("pore" if kind.takes_phase else None, next(iter(kind.directions), None))
 
 
 def test_candidates_follow_until_one_holds():

@@ -41,7 +41,7 @@ def test_every_column_says_its_unit_and_meaning() -> None:
     for kind in KINDS.values():
         columns = [name for name in schema.names if name.startswith(f"{kind.name}_")]
         enough = len(PHASES) >= kind.least_phases and kind.needs != "function"
-        phases, axes = len(PHASES) if kind.takes_phase else 1, 3 if kind.takes_axis else 1
+        phases, axes = len(PHASES) if kind.takes_phase else 1, len(kind.directions) or 1
         assert len(columns) == 2 * enough * phases * axes  # the value and its outcome
 
 

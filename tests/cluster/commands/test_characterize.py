@@ -124,6 +124,7 @@ def test_refuses_what_is_not_labelled(refused: Call, images: Path, name: str, wo
 def test_refuses_an_image_along_z_and_a_single_row(refused: Call, images: Path, tmp_path: Path) -> None:
     assert "is an image" in refused("characterize", images / "labels.npy", "--metrics", "diffusivity[1,z]")
     assert "is an image" in refused("characterize", images / "labels.npy", "--metrics", "mean_chord[1,z]")
+    assert "is an image" in refused("characterize", images / "labels.npy", "--metrics", "poissons_ratio[xz]")
     np.save(tmp_path / "row.npy", np.eye(4, 1, dtype=np.uint8)[None].repeat(3, axis=0))
     line = refused("characterize", tmp_path / "row.npy")
     assert "row.npy" in line and "single layer of voxels along x" in line
@@ -144,7 +145,7 @@ def test_materials_add_what_the_volume_conducts_and_carries(call: Call, laminate
         "  plate: {conductivity: 8, youngs_modulus_gpa: 10, poissons_ratio: 0.25}\n"
         "  rest: {conductivity: 2, youngs_modulus_gpa: 10, poissons_ratio: 0.25}\n"
     )
-    metrics = "conductivity[z],conductivity[x],elastic_modulus_gpa[y]"
+    metrics = "conductivity[z],conductivity[x],elastic_modulus_gpa[y],shear_modulus_gpa[zx],poissons_ratio[xy]"
     given = ("--phases", "plate,rest", "--metrics", metrics, "--json")
     called = call("characterize", laminate, *given, "--materials", "materials.yaml")
     assert called.status == 0, called.stderr
@@ -152,5 +153,7 @@ def test_materials_add_what_the_volume_conducts_and_carries(call: Call, laminate
     assert found["conductivity[z]"]["value"] == pytest.approx(0.25 * 8 + 0.75 * 2, rel=1e-3)
     assert found["conductivity[x]"]["value"] == pytest.approx(1 / (0.25 / 8 + 0.75 / 2), rel=1e-3)
     assert found["elastic_modulus_gpa[y]"] == {"value": pytest.approx(10, rel=1e-5), "outcome": "converged"}
+    assert found["shear_modulus_gpa[xz]"] == {"value": pytest.approx(4, rel=1e-5), "outcome": "converged"}
+    assert found["poissons_ratio[xy]"] == {"value": pytest.approx(0.25, rel=1e-5), "outcome": "converged"}
     refused = call("characterize", laminate, *given)
     assert refused.status == 2 and "--materials FILE.yaml" in refused.stderr

@@ -7,7 +7,7 @@ import torch
 from engine.errors import InputError
 from engine.guidance.feasibility import check_feasible, doubts
 from engine.guidance.targets import parse_target
-from engine.properties.bounds import hashin_shtrikman
+from engine.properties.bounds import hashin_shtrikman, hashin_shtrikman_bulk, hashin_shtrikman_shear
 from engine.properties.materials import Materials, PhaseMaterial
 from engine.properties.stiffness import youngs_modulus
 
@@ -100,6 +100,60 @@ def test_the_bound_of_a_modulus_covers_every_mixture_within_the_ranges():
     check_feasible([parse_target(f"elastic_modulus_gpa[z]=[{best},100]")], names, materials)
     with pytest.raises(InputError, match="no structure has it"):
         check_feasible([parse_target(f"elastic_modulus_gpa[z]>={1.01 * best}")], names, materials)
+
+
+def test_shear_moduli_beyond_voigt_and_reuss_are_refused():
+    """Isotropic phases: the arithmetic and the harmonic mean of their shear moduli, which layers reach."""
+    soft, stiff = 2 / (2 * 1.45), 50 / (2 * 1.1)
+    most, least = 0.4 * soft + 0.6 * stiff, 1 / (0.4 / soft + 0.6 / stiff)
+    held = "fraction[pore]=0.4±1e-9"
+    for metric in ("shear_modulus_gpa[xy]", "shear_modulus_gpa[zx]", "shear_modulus_gpa"):
+        check_feasible(parsed(held, f"{metric}=[{0.999 * most},100]"), PHASES, MATERIALS)
+        check_feasible(parsed(held, f"{metric}=[0,{1.001 * least}]"), PHASES, MATERIALS)
+        for text in (f"{metric}>={1.002 * most}", f"{metric}<={0.999 * least}"):
+            with pytest.raises(InputError, match=r"Voigt and Reuss.*feasible range"):
+                check_feasible(parsed(held, text), PHASES, MATERIALS)
+
+
+def test_poissons_ratios_beyond_stability_are_refused():
+    """|nu_ab| < sqrt(E_a / E_b), here at most as far apart as the bounds of the moduli leave them."""
+    stiffness = MATERIALS.stiffnesses(PHASES)
+    most = youngs_modulus(0.4 * stiffness[0] + 0.6 * stiffness[1], 2)
+    limit = math.sqrt(most * (0.4 / 2 + 0.6 / 50))
+    held = "fraction[pore]=0.4±1e-9"
+    for metric in ("poissons_ratio[xz]", "poissons_ratio"):
+        check_feasible(parsed(held, f"{metric}=[{0.99 * limit},100]"), PHASES, MATERIALS)
+        for text in (f"{metric}>={1.01 * limit}", f"{metric}<={-1.01 * limit}"):
+            with pytest.raises(InputError, match=rf"stable body.*feasible range \[-{limit:.4g}, {limit:.4g}\]"):
+                check_feasible(parsed(held, text), PHASES, MATERIALS)
+    foam = {**MATERIALS.phases, "pore": PhaseMaterial(youngs_modulus_gpa=(0.0,))}
+    check_feasible(parsed(held, "poissons_ratio[xz]=[8,9]"), PHASES, Materials(name="foam", phases=foam))
+
+
+def test_elastic_means_beyond_hashin_and_shtrikman_are_doubted():
+    held = "fraction[pore]=0.4±1e-9"
+    k, g = [2 / (3 * 0.1), 50 / (3 * 0.8)], [2 / 2.9, 50 / 2.2]
+    bulk, shear = hashin_shtrikman_bulk((0.4, 0.6), k, g), hashin_shtrikman_shear((0.4, 0.6), k, g)
+    young = [9 * k * g / (3 * k + g) for k, g in ((bulk.low, shear.low), (bulk.high, shear.high))]
+    ratio = [(3 * k - 2 * g) / (6 * k + 2 * g) for k, g in ((bulk.low, shear.high), (bulk.high, shear.low))]
+    within = {
+        "elastic_modulus_gpa": young,
+        "shear_modulus_gpa": [shear.low, shear.high],
+        "poissons_ratio": ratio,
+    }
+    for metric, (low, high) in within.items():
+        gap = 0.02 * (high - low)
+        for text in (f"{metric}>={high - gap}", f"{metric}<={low + gap}"):
+            assert doubts(parsed(held, text), PHASES, MATERIALS) == []
+        for text in (f"{metric}>={high + gap}", f"{metric}<={low - gap}"):
+            [doubt] = doubts(parsed(held, text), PHASES, MATERIALS)
+            assert f"{low:.4g} to {high:.4g}" in doubt
+    assert doubts(parsed(held, f"poissons_ratio[xy]>={ratio[1] + 0.01}"), PHASES, MATERIALS) == []  # one pair alone
+    anything = "fraction[pore]>=0"
+    assert doubts(parsed(anything, "shear_modulus_gpa>=22.6"), PHASES, MATERIALS) == []  # 22.7 of the solid alone
+    turned = PhaseMaterial(youngs_modulus_gpa=(9.0, 3.0, 3.0), poissons_ratio=(0.2,) * 3, shear_modulus_gpa=(1.0,) * 3)
+    fibre = Materials(name="fibre", phases={**MATERIALS.phases, "solid": turned})
+    assert doubts(parsed(held, "shear_modulus_gpa=[0.9,1]"), PHASES, fibre) == []
 
 
 def test_a_void_may_leave_nothing_stiff():

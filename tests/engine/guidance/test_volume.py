@@ -378,7 +378,7 @@ def test_a_modulus_where_nothing_hangs_together_is_zero_and_has_a_direction():
     grains[2:5, 2:5, 2:5] = True
     hard = torch.stack([~grains, grains]).float()
     stiffness = torch.stack([torch.zeros(6, 6, dtype=torch.float64), MATERIALS.stiffnesses(PHASES)[1]])
-    found = Modulus(stiffness, 0)(hard, 0.8 * hard + 0.1, lambda value: 10.0)
+    found = Modulus(stiffness, "z")(hard, 0.8 * hard + 0.1, lambda value: 10.0)
     assert found.value == pytest.approx(0.0, abs=1e-3)
     assert torch.isfinite(found.moves[0].direction).all()
 

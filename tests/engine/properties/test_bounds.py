@@ -1,7 +1,15 @@
 import pytest
 
 from engine.errors import InputError
-from engine.properties.bounds import hashin_shtrikman, hashin_shtrikman_bulk, relative_diffusivity, reuss, voigt
+from engine.properties.bounds import (
+    Bounds,
+    hashin_shtrikman,
+    hashin_shtrikman_bulk,
+    hashin_shtrikman_shear,
+    relative_diffusivity,
+    reuss,
+    voigt,
+)
 
 
 def test_known_values() -> None:
@@ -54,3 +62,18 @@ def test_bulk_modulus_is_the_coated_sphere() -> None:
     assert bounds.high == pytest.approx(30 + 0.7 / (1 / -28 + 0.3 / (30 + 80 / 3)))
     assert hashin_shtrikman_bulk(f, (2.0, 0.0), (1.0, 0.0)).low == 0
     assert hashin_shtrikman_bulk((1.0, 0.0), bulk, shear).low == pytest.approx(2)
+
+
+def test_shear_modulus_is_that_of_two_phases_and_of_hard_spheres() -> None:
+    """G = G_m + f / (1 / (G_i - G_m) + 6 (1 - f) (K_m + 2 G_m) / (5 G_m (3 K_m + 4 G_m))), the softer and the stiffer
+    phase as matrix m (Hashin and Shtrikman 1963, eqs. 4.3 and 4.4); dilute rigid spheres in what does not change its
+    volume add 5/2 f of its own (Einstein 1906)."""
+    f, bulk, shear = (0.7, 0.3), (2.0, 30.0), (1.0, 20.0)
+    bounds = hashin_shtrikman_shear(f, bulk, shear)
+    for m, i, found in ((0, 1, bounds.low), (1, 0, bounds.high)):
+        k, g = bulk[m], shear[m]
+        own = 6 * f[m] * (k + 2 * g) / (5 * g * (3 * k + 4 * g))
+        assert found == pytest.approx(g + f[i] / (1 / (shear[i] - g) + own))
+    assert hashin_shtrikman_shear((0.999, 0.001), (1e9, 1e9), (1.0, 1e9)).low == pytest.approx(1.0025, rel=1e-5)
+    assert hashin_shtrikman_shear(f, (2.0, 0.0), (1.0, 0.0)).low == 0
+    assert hashin_shtrikman_shear((1.0, 0.0), bulk, shear) == Bounds(low=pytest.approx(1), high=pytest.approx(1))

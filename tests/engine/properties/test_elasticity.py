@@ -10,7 +10,15 @@ from engine.errors import InputError
 from engine.outcomes import Outcome
 from engine.properties.bounds import hashin_shtrikman_bulk
 from engine.properties.elasticity import Homogenized, homogenize, stiffness_basis
-from engine.properties.stiffness import isotropic, orthotropic, uniaxial_strain, youngs_modulus
+from engine.properties.stiffness import (
+    engineering_constants,
+    isotropic,
+    modulus,
+    orthotropic,
+    poissons_ratio,
+    uniaxial_strain,
+    youngs_modulus,
+)
 from tests import structures
 
 TIGHT = 1e-12
@@ -67,6 +75,37 @@ def test_layers_follow_the_exact_lamination_formula(axis: int) -> None:
     found = cell(phase, stiffness).stiffness[0]
     expected = lamination(stiffness, torch.tensor([0.75, 0.25], dtype=torch.float64), normal=2 - axis)
     torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8)
+
+
+def test_layers_have_the_textbook_shear_moduli_and_poissons_ratio() -> None:
+    """Within the layers shear strains are equal, across them shear stresses; in plane stress the plates add up."""
+    phase, share = structures.laminate((4, 4, 4), normal=0, period=4, thickness=1), np.array([0.75, 0.25])
+    e, nu = np.array([1.0, 100.0]), np.array([0.35, 0.2])
+    found = engineering_constants(cell(phase, torch.stack([SOFT, STIFF])).stiffness[0])
+    assert found is not None
+    shear, plate = e / (2 * (1 + nu)), e / (1 - nu**2)
+    assert found.shear_modulus_gpa["xy"] == pytest.approx(share @ shear)
+    assert found.shear_modulus_gpa["xz"] == pytest.approx(1 / (share @ (1 / shear)))
+    assert found.poissons_ratio["xy"] == pytest.approx(share @ (nu * plate) / (share @ plate))
+
+
+def test_phases_of_one_shear_modulus_mix_to_an_isotropic_body() -> None:
+    """Whatever the geometry (R. Hill, J. Mech. Phys. Solids 11, 357, 1963); the bulk modulus, and so Poisson's ratio,
+    to the first order of the voxel size."""
+    shear, ratios = 4.0, torch.tensor([0.1, 0.4], dtype=torch.float64)
+    stiffness = torch.stack([isotropic(2 * shear * (1 + nu), nu) for nu in ratios.tolist()])
+    bulks, errors = torch.stack([each[:3, :3].mean() for each in stiffness]), []
+    for size in (8, 16):
+        phase = structures.cubic_spheres((size, size, size), size, 0.4 * size)
+        known = engineering_constants(homogenize(two_phases(phase), stiffness, tolerance=1e-8).stiffness[0])
+        assert known is not None
+        f = float(phase.mean())
+        k = 1 / float((torch.tensor([1 - f, f]) / (bulks + 4 / 3 * shear)).sum()) - 4 / 3 * shear
+        expected, found = (3 * k - 2 * shear) / (2 * (3 * k + shear)), list(known.poissons_ratio.values())
+        assert list(known.shear_modulus_gpa.values()) == pytest.approx([shear] * 3)
+        assert found == pytest.approx([found[0]] * 6)
+        errors.append(found[0] / expected - 1)
+    assert abs(errors[1]) < 0.015 and abs(errors[1]) < 0.6 * abs(errors[0])
 
 
 def test_a_homogeneous_cell_is_its_material_in_two_steps() -> None:
@@ -292,6 +331,32 @@ def test_gradients_of_hard_phases_agree_with_finite_differences(other: torch.Ten
     check_one_by_one(numbers, gradients, indicators, stiffness, expansion, np.concatenate(voxels))
 
 
+@pytest.mark.parametrize("other", [SOFT, VOID], ids=["soft", "void"])
+@pytest.mark.parametrize("name", HARD)
+def test_gradients_of_shear_moduli_and_poissons_ratios_agree_with_finite_differences(
+    other: torch.Tensor, name: str
+) -> None:
+    phase, stiffness = HARD[name], torch.stack([other, FIBRE])
+    indicators = two_phases(phase)
+    result = homogenize(indicators, stiffness, tolerance=TIGHT)
+    strain = uniaxial_strain(result.stiffness[0], 4)  # xz
+    ratio = poissons_ratio(result.stiffness[0], "xz", stiffness)
+    assert ratio is not None
+    gradients = [
+        result.stiffness_gradient(torch.outer(strain, strain)[None]),
+        result.stiffness_gradient(ratio.gradient[None]),
+    ]
+
+    def numbers(moved: Homogenized) -> list[float]:
+        found = poissons_ratio(moved.stiffness[0], "xz", stiffness)
+        assert found is not None
+        return [modulus(moved.stiffness[0], 4), found.value]
+
+    generator = np.random.default_rng(1)
+    voxels = [generator.permutation(np.argwhere(phase == kind))[:2] for kind in (0, 1)]
+    check_one_by_one(numbers, gradients, indicators, stiffness, None, np.concatenate(voxels))
+
+
 def test_gradient_says_where_to_bridge_a_cell_that_does_not_hang_together() -> None:
     """Plates with a gap of one voxel carry nothing across it; any voxel of the gap would."""
     plates = structures.laminate((4, 3, 3), normal=0, period=4, thickness=3)
@@ -330,7 +395,8 @@ def test_gradients_agree_with_finite_differences_on_soft_phases() -> None:
 
 
 def test_agrees_with_torch_fem() -> None:
-    """A mirrored cell strained along its axes moves like one octant between frictionless plates."""
+    """A mirrored cell strained along its axes moves like one octant between frictionless plates; sheared, like one
+    whose faces are held within and free across. So does the whole stiffness, and with it Poisson's ratios."""
     torchfem = pytest.importorskip("torchfem", reason="needs torch-fem, a development dependency")
     from torchfem.materials import IsotropicElasticity3D
     from torchfem.mesh import cube_hexa
@@ -340,29 +406,40 @@ def test_agrees_with_torch_fem() -> None:
     mirrored = octant
     for axis in range(3):
         mirrored = np.concatenate([mirrored, np.flip(mirrored, axis)], axis)
-    ours = homogenize(two_phases(mirrored), torch.stack([SOFT, STIFF]), tolerance=1e-8).stiffness[0]
+    phases = torch.stack([SOFT, STIFF])
+    ours = homogenize(two_phases(mirrored), phases, tolerance=1e-8).stiffness[0]
 
     nodes, elements = cube_hexa(n + 1, n + 1, n + 1, float(n), float(n), float(n))
     nodes = nodes.double()
     centres = nodes[elements].mean(1).long()  # x, y, z
     inside = torch.from_numpy(octant)[centres[:, 2], centres[:, 1], centres[:, 0]].double()
     material = IsotropicElasticity3D(E=1 + 99 * inside, nu=0.35 - 0.15 * inside)
+    first, last = nodes.abs() < 1e-6, (nodes - n).abs() < 1e-6  # [nodes, 3] on the faces
     previous = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
         model = torchfem.Solid(nodes, elements, material)
-        constraints, displacements = torch.zeros_like(nodes, dtype=torch.bool), torch.zeros_like(nodes)
-        for axis in range(3):
-            for at in (0, n):
-                constraints[(nodes[:, axis] - at).abs() < 1e-6, axis] = True
-        displacements[(nodes[:, 0] - n).abs() < 1e-6, 0] = float(n)
-        model.constraints, model.displacements = constraints, displacements
+        normal = torch.zeros(3, 3)
+        for load in range(3):
+            model.constraints, model.displacements = first | last, torch.zeros_like(nodes)
+            model.displacements[last[:, load], load] = float(n)
+            _, forces, *_ = model.solve()
+            normal[:, load] = torch.stack([forces[last[:, axis], axis].sum() / n**2 for axis in range(3)])
+        model.constraints, model.displacements = torch.zeros_like(first), torch.zeros_like(nodes)  # xy
+        model.constraints[:, 2] = (first | last).any(1)
+        for across, along in ((0, 1), (1, 0)):
+            model.constraints[:, along] = first[:, across] | last[:, across]
+            model.displacements[last[:, across], along] = n / 2
         _, forces, *_ = model.solve()
+        shear = float(forces[last[:, 0], 1].sum()) / n**2
     finally:
         torch.set_default_dtype(previous)
-    for axis in range(3):
-        face = (nodes[:, axis] - n).abs() < 1e-6
-        assert float(ours[axis, 0]) == pytest.approx(float(forces[face, axis].sum()) / n**2, rel=0.01)
+    torch.testing.assert_close(ours[:3, :3], normal, rtol=0.01, atol=0.01)
+    assert modulus(ours, 5) == pytest.approx(shear, rel=0.01)
+    compliance = torch.linalg.inv(normal)  # of a mirrored body, whose shears are apart
+    for a, b in ((0, 1), (1, 0), (2, 0)):
+        ratio = poissons_ratio(ours, "xyz"[a] + "xyz"[b], phases)
+        assert ratio is not None and ratio.value == pytest.approx(-float(compliance[b, a] / compliance[a, a]), rel=0.01)
 
 
 # ---- input ----

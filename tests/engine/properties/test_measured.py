@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -37,10 +39,15 @@ def test_plates_have_their_properties_along_the_right_axes() -> None:
     assert by_name["conductivity[z]"] == (0, Outcome.DOES_NOT_PERCOLATE)
     assert by_name["elastic_modulus_gpa[x]"] == (pytest.approx(5, rel=1e-3), Outcome.CONVERGED)
     assert by_name["elastic_modulus_gpa[z]"] == (0, Outcome.DOES_NOT_PERCOLATE)
+    assert by_name["shear_modulus_gpa[xy]"] == (pytest.approx(0.5 * 10 / 2.6, rel=1e-3), Outcome.CONVERGED)
+    assert by_name["shear_modulus_gpa[xz]"] == (0, Outcome.DOES_NOT_PERCOLATE)
+    assert by_name["poissons_ratio[xy]"] == (pytest.approx(0.3, rel=1e-3), Outcome.CONVERGED)
+    for pair in ("xz", "zx"):  # the pores may be as wide as they like
+        assert by_name[f"poissons_ratio[{pair}]"] == (None, Outcome.DOES_NOT_PERCOLATE)
     assert by_name["thermal_expansion[x]"] == (None, Outcome.DOES_NOT_PERCOLATE)
     assert by_name["diffusivity[solid,y]"] == (pytest.approx(0.5, rel=2e-3), Outcome.CONVERGED)
     assert by_name["multigrid_diffusivity[pore,z]"] == (0, Outcome.DOES_NOT_PERCOLATE)
-    assert len(found) == 9 + 12
+    assert len(found) == 18 + 12
 
 
 def test_a_solid_cell_expands_and_permeability_comes_on_request_alone() -> None:
@@ -65,7 +72,7 @@ def test_an_image_has_the_properties_of_the_body_that_it_cuts() -> None:
         },
     )
     found = measure_properties(image, PHASES, materials, certify=False)
-    assert {metric.axis for metric in found} == {"y", "x"}
+    assert {metric.axis for metric in found} == {"y", "x", "xy", "yx"}
     body = measure_properties(image[None].repeat(3, 0), PHASES, materials, certify=False)
     for metric, measured in found.items():
         assert measured.outcome is body[metric].outcome
@@ -121,8 +128,10 @@ def test_turning_the_volume_turns_its_properties() -> None:
     new = {"y": "z", "x": "y", "z": "x"}
     turned = everything(np.ascontiguousarray(np.flip(labels.transpose(1, 2, 0), 1)), phases)  # old y, x, z
     for name, value in one.items():
-        head, axis = name[:-2], name[-2]
-        assert turned[f"{head}{new[axis]}]"] == pytest.approx(value, rel=1e-3)
+        metric = parse_metric(name)
+        axes = "".join(new[axis] for axis in metric.axis)
+        same = parse_metric(str(replace(metric, axis=axes)))  # the letters of a plane in their order
+        assert turned[str(same)] == pytest.approx(value, rel=1e-3)
 
 
 def test_phases_that_all_insulate_and_carry_nothing() -> None:
@@ -131,7 +140,7 @@ def test_phases_that_all_insulate_and_carry_nothing() -> None:
     found = measure_properties(plates(), PHASES, materials, certify=False)
     for metric in found:
         if metric.kind.needs:
-            expected = None if metric.name == "thermal_expansion" else 0
+            expected = None if metric.name in ("thermal_expansion", "poissons_ratio") else 0
             assert found[metric] == Measured(value=expected, outcome=Outcome.DOES_NOT_PERCOLATE)
 
 

@@ -8,11 +8,15 @@ from engine.properties.stiffness import (
     check_stiffness,
     engineering_constants,
     isotropic,
+    isotropic_moduli,
+    modulus,
     orthotropic,
+    poissons_ratio,
     rotated,
     strain_rotation,
     strain_tensor,
     uniaxial_strain,
+    voigt_component,
     youngs_modulus,
 )
 
@@ -73,6 +77,52 @@ def test_modulus_of_what_holds_together_along_some_axes_only() -> None:
     plates[0, 0] = plates[1, 1] = 2.0
     plates[0, 1] = plates[1, 0] = 0.5
     assert [youngs_modulus(plates, axis) for axis in range(3)] == pytest.approx([1.875, 1.875, 0])
+
+
+@pytest.mark.parametrize("degrees", (0, 30))
+def test_shear_moduli_and_poissons_ratios_are_the_engineering_constants(degrees: int) -> None:
+    turned = rotated(FIBRE, about_z(degrees))
+    known = engineering_constants(turned)
+    assert known is not None
+    for plane, shear in known.shear_modulus_gpa.items():
+        assert modulus(turned, voigt_component(plane)) == pytest.approx(shear)
+    for pair, expected in known.poissons_ratio.items():
+        found = poissons_ratio(turned, pair, turned[None])
+        assert found is not None and found.value == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("pair", ("xy", "yx", "zx"))
+def test_the_derivative_of_poissons_ratio(pair: str) -> None:
+    stiffness = rotated(FIBRE, about_z(20))
+    found = poissons_ratio(stiffness, pair, stiffness[None])
+    change = torch.randn(6, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    change = change + change.T
+    ends = [poissons_ratio(stiffness + s * change, pair, stiffness[None]) for s in (1e-5, -1e-5)]
+    assert found is not None and ends[0] is not None and ends[1] is not None
+    assert float((found.gradient * change).sum()) == pytest.approx((ends[0].value - ends[1].value) / 2e-5, rel=1e-5)
+
+
+def test_poissons_ratio_is_undefined_where_an_axis_carries_nothing_and_sees_no_noise() -> None:
+    """A plate in plane stress; across it, only what is left of a solver's error, which couples to anything."""
+    phase = isotropic(10.0, 0.3)
+    plate = torch.zeros(6, 6, dtype=torch.float64)
+    plate[:2, :2] = 10 / (1 - 0.09) * torch.tensor([[1, 0.3], [0.3, 1]])
+    plate[5, 5] = 10 / 2.6
+    generator = torch.Generator().manual_seed(0)
+    for size in (0.0, 1e-6):
+        noise = size * torch.randn(6, 6, generator=generator, dtype=torch.float64)
+        noisy = plate + noise @ noise.T / max(size, 1e-30)
+        found = poissons_ratio(noisy, "xy", phase[None])
+        assert found is not None and found.value == pytest.approx(0.3, abs=1e-4)
+        assert found.gradient.isfinite().all()
+        assert poissons_ratio(noisy, "xz", phase[None]) is None and poissons_ratio(noisy, "zx", phase[None]) is None
+    assert poissons_ratio(0 * plate, "xy", torch.zeros(1, 6, 6, dtype=torch.float64)) is None
+
+
+def test_isotropic_moduli_are_told_of_isotropic_stiffnesses_alone() -> None:
+    assert isotropic_moduli(isotropic(9.0, 0.2)) == pytest.approx((9 / 1.8, 9 / 2.4))
+    assert isotropic_moduli(torch.zeros(6, 6)) == (0.0, 0.0)
+    assert isotropic_moduli(FIBRE) is None
 
 
 def test_unstable_materials_are_refused_by_name() -> None:
