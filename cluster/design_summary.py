@@ -104,7 +104,7 @@ class DesignSummary:
             [each.phase, each.fraction, each.surface_area, each.expected_surface_area, _percent(each.s2_discrepancy)]
             for each in self.beside
         ]
-        head = "not asked for; the training's surface is that of its correlations at this fraction, in 1/voxel"
+        head = "not asked for; the training's surface is the natural one at this fraction, in 1/voxel"
         return f"{head}\n" + table(["phase", "fraction", "surface", "training's", "S2 off by"], rows) + self._copied()
 
     def _copied(self) -> str:

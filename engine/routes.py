@@ -22,7 +22,7 @@ from torch import Tensor
 from engine.errors import InputError
 from engine.guidance.inside import SamplerGuidance
 from engine.guidance.targets import Target
-from engine.guidance.volume import Walk
+from engine.guidance.walk import Walk
 from engine.metrics import AXES
 from engine.models.bundle import Bundle, Card
 from engine.models.crop_descriptors import DescriptorScale, normalised

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.descriptors.surface import natural_surface_area
 from engine.errors import InputError
 from engine.evaluation.copying import Copying, copying
 from engine.evaluation.proportions import wilson_interval
@@ -55,7 +56,7 @@ class Beside:
     fraction: float
     surface_area: float
     expected_surface_area: float | None
-    """Of the training images at this fraction, if the correlations stay as they are; None where the card holds none."""
+    """Of the training images at this fraction (`natural_surface_area`); None where the card holds none."""
     s2_discrepancy: float | None
     """From the training images. It contains that the fraction differs."""
 
@@ -146,9 +147,8 @@ def beside(
         if fraction is None or area is None:
             continue
         s2, expected = training.get(f"s2[{phase}]"), None
-        if s2 is not None and 0 < s2[0] < 1:
-            # S_V = 4 (S2(0) - S2(1)) on voxels, and S2(0) - S2(1) = f (1 - f) (1 - the autocovariance at one voxel)
-            expected = 4 * (s2[0] - s2[1]) * fraction * (1 - fraction) / (s2[0] * (1 - s2[0]))
+        if s2 is not None and 0 < s2[0] < 1 and 0 < fraction < 1:
+            expected, _ = natural_surface_area(s2, fraction)
         found.append(
             Beside(
                 phase=phase,

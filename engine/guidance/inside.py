@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from engine.guidance.volume import Walk
+from engine.guidance.walk import Walk
 from engine.sampling.planes import to_planes, to_volume
 from engine.sampling.refine import Codec, stretch
 

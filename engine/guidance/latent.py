@@ -29,10 +29,12 @@ from torch import Tensor
 
 from engine.guidance.distillation import distillation_gradient
 from engine.guidance.moves import Evaluation, Steered
+from engine.guidance.newton import one_hot
 from engine.guidance.slices import TrainableCodec
 from engine.guidance.steering import steered
 from engine.guidance.targets import Target
-from engine.guidance.volume import LEAST_ROUNDS, MARGIN, Guided, one_hot, relative_miss
+from engine.guidance.terms import MARGIN, relative_miss
+from engine.guidance.volume import LEAST_ROUNDS, Guided
 from engine.outcomes import DesignOutcome
 from engine.sampling.multiplane import ROLL, Noise, VolumeDenoiser, rolled
 from engine.sampling.planes import to_planes, to_volume

@@ -3,7 +3,8 @@
 Bytes per voxel, of K phases:
 
     44 K             probabilities, logits, the redrawn volume, the best state
-    16 K per number  gradient, direction, and what the linear system makes of them; a curve has a number per lag
+    16 K per number  gradient, direction, and what the linear system makes of them; a curve has a number per lag, each
+                     surface that is kept is one
     the largest      of what the metrics hold while they are evaluated, one after the other
 
 Shapes: `K` phases.
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from math import comb
 
 from engine.guidance.curves import LAGS
+from engine.guidance.kept import kept_count
 from engine.guidance.targets import Target
 from engine.memory import TRANSPORT
 from engine.properties.measured import ELASTIC
@@ -21,6 +23,7 @@ VOLUME = 44  # per phase
 NUMBER = 16  # per phase
 AUTOGRAD = 8  # per phase, of a descriptor
 CURVE = 40
+SURFACE = 24  # that is kept
 TRIPLE_LINES = 600  # per triple of phases
 PERIODIC_CELL = 1_000  # displacements and stresses of six strains in double precision, whatever the phases
 
@@ -34,8 +37,10 @@ def guidance_bytes_per_voxel(targets: Sequence[Target], phases: int) -> int:
     """
     if not targets:
         return 0
-    kept = sum(_numbers(target) * NUMBER * phases + _averaged(target) * (8 * phases + 4) for target in targets)
-    return VOLUME * phases + kept + max(_evaluating(target, phases) for target in targets)
+    held = sum(_numbers(target) * NUMBER * phases + _averaged(target) * (8 * phases + 4) for target in targets)
+    surfaces = kept_count(targets, phases)
+    evaluating = [_evaluating(target, phases) for target in targets] + [SURFACE] * (surfaces > 0)
+    return VOLUME * phases + held + surfaces * NUMBER * phases + max(evaluating)
 
 
 def _numbers(target: Target) -> int:

@@ -37,9 +37,11 @@ from engine.descriptors.two_point import radial_s2
 from engine.errors import InputError
 from engine.guidance.choices import SliceNumbers
 from engine.guidance.distillation import distillation_gradient
+from engine.guidance.newton import one_hot
 from engine.guidance.steering import CONTRAST, steered
 from engine.guidance.targets import Target
-from engine.guidance.volume import Guided, one_hot, relative_miss
+from engine.guidance.terms import relative_miss
+from engine.guidance.volume import Guided
 from engine.metrics import AXES
 from engine.outcomes import DesignOutcome
 from engine.properties.transport import solve_with_gradient

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from engine.guidance.inside import FROM, SamplerGuidance
 from engine.guidance.targets import parse_target
-from engine.guidance.volume import Walk
+from engine.guidance.walk import Walk
 
 
 class Pooled:

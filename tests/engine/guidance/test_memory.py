@@ -33,7 +33,7 @@ made_of = Materials(name="m", phases={{
     name: PhaseMaterial(youngs_modulus_gpa=(modulus,), poissons_ratio=(0.3,))
     for name, modulus in zip(phases, (1.0, 50.0, 20.0))
 }})
-training = {{"s2[a]": [0.3] + [0.1] * 31}}
+training = {{f"s2[{{phase}}]": [0.3] + [0.1] * 31 for phase in phases}}
 
 def status(key):
     lines = Path("/proc/self/status").read_text().splitlines()

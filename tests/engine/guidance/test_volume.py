@@ -16,7 +16,8 @@ from engine.errors import InputError
 from engine.guidance import steering
 from engine.guidance.steering import Modulus, steered
 from engine.guidance.targets import parse_target
-from engine.guidance.volume import ONE_SIDED, check_guided, fraction_goals, guide
+from engine.guidance.terms import ONE_SIDED
+from engine.guidance.volume import check_guided, fraction_goals, guide
 from engine.measure import measure
 from engine.metrics import Metric, parse_metric
 from engine.models.bundle import Phase

@@ -1,38 +1,30 @@
 """What balances targets and prior on the volume: a term within its tolerance stops pushing, the prior never does."""
 
-import pytest
 import torch
 
+from engine.guidance.member import Member
+from engine.guidance.newton import brought, logits
 from engine.guidance.steering import steered
 from engine.guidance.targets import parse_target
-from engine.guidance.volume import LEAST_ROUNDS, REST, _distance, _evaluate, _logits, _Member, _step, guide
+from engine.guidance.terms import Term
+from engine.guidance.volume import LEAST_ROUNDS, guide
 from tests.engine.guidance.test_volume import PHASES, soft_volume
 
 
 def member(*texts):
     targets = tuple(parse_target(text, PHASES) for text in texts)
-    steering = tuple(steered(target.metric, PHASES) for target in targets)
-    return _Member(_logits(soft_volume(1, cut=0.2)), targets, steering)
-
-
-def test_a_target_within_its_tolerance_asks_for_nothing():
-    held = member("fraction[pore]=0.4±0.02", "fraction[pore]>=0.3")
-    for offset in (0.0, 0.99 * REST * 0.02, -0.99 * REST * 0.02):
-        assert _distance(held, 0, 0.4 + offset) == 0
-    assert _distance(held, 0, 0.42) == pytest.approx(-0.02) and _distance(held, 0, 0.37) == pytest.approx(0.03)
-    assert _distance(held, 1, 0.35) == 0 and _distance(held, 1, 0.25) > 0
+    terms = [Term(target, steered(target.metric, PHASES)) for target in targets]
+    return Member(logits(soft_volume(1, cut=0.2)), terms)
 
 
 def test_it_is_held_while_another_pushes():
     """To first order a step changes the surface as asked and leaves the fraction alone, though not at its goal."""
     fraction = float(soft_volume(1, cut=0.2).argmax(dim=0).eq(0).float().mean())
     held = member(f"fraction[pore]={fraction + 0.004}±0.02", "surface_area[pore]<=0.05")
-    found = _evaluate(held)
-    change = _step(held, found)
-    soft = held.logits.softmax(dim=0)
-    moved = soft * (change - (soft * change).sum(dim=0, keepdim=True))
-    brought = [float((each.moves[0].gradient * moved).sum(dtype=torch.float64)) for each in found]
-    assert brought[1] < 0 and abs(brought[0]) < 0.02 * abs(brought[1])
+    found = held.look(0)
+    soft, change = held.logits.softmax(dim=0), held.step(found)
+    fraction, surface = (brought(soft, each.moves[0], change) for each in found)
+    assert surface < 0 and abs(fraction) < 0.02 * abs(surface)
 
 
 def test_the_prior_redraws_in_every_iteration_also_where_all_targets_hold():
