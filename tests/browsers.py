@@ -39,7 +39,7 @@ def open_browser() -> Iterator[Any]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
     try:
-        driver.set_page_load_timeout(120)
+        driver.set_page_load_timeout(300)
         yield driver
     finally:
         driver.quit()

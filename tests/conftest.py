@@ -20,6 +20,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # tests share cores with Ra
 signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+# Ray ends workers when the machine, not they, runs short of memory: what else runs here must not fail a test.
+os.environ.update(RAY_memory_monitor_refresh_ms="0")
 os.environ.pop("RAY_ADDRESS", None)
 os.environ.pop("MESOFORGE_BUNDLES", None)
 

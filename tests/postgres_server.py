@@ -46,15 +46,16 @@ def postgres_server() -> Iterator[str]:
         ["postgres", "-D", data, *options], user=user, cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
+        deadline = time.monotonic() + 120
+        while True:
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
                 break
             except OSError:
+                assert process.poll() is None and time.monotonic() < deadline, "PostgreSQL did not start"
                 time.sleep(0.1)
         yield f"postgresql://meso@127.0.0.1:{port}/postgres"
     finally:
         process.send_signal(signal.SIGINT)  # a fast shutdown
-        process.wait(timeout=30)
+        process.wait()
         shutil.rmtree(home, ignore_errors=True)

@@ -70,14 +70,14 @@ class FakeMeasurement:
 class Fault:
     """What goes wrong with one structure."""
 
-    action: Literal["raise", "input_error", "out_of_memory", "cuda_error", "kill", "sleep"]
+    action: Literal["raise", "input_error", "out_of_memory", "cuda_error", "kill", "hold"]
     step: Literal["generate", "measure"] = "generate"
     times: int = 10**6
     """For the first so many calls."""
     batch_above: int = 0
     """Only in batches of more than this."""
-    seconds: float = 60.0
-    """How long `sleep` takes."""
+    seconds: float = 600.0
+    """After which `hold` ends by itself; until then it takes as long as the fault is not lifted."""
 
 
 def voxels(request: Request) -> np.ndarray:
@@ -143,8 +143,10 @@ class FakeEngine:
                 raise RuntimeError("CUDA error: an illegal memory access was encountered")
             case "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
-            case "sleep":
-                time.sleep(fault.seconds)
+            case "hold":
+                deadline = time.monotonic() + fault.seconds
+                while path.exists() and time.monotonic() < deadline:
+                    time.sleep(0.01)
 
     def _log(self, name: str, line: str) -> int:
         """Append a line, whole, to a file; returns how many it has now."""
@@ -164,6 +166,11 @@ def set_faults(scratch: Path, **faults: Fault) -> None:
     """From now on the engines of this scratch folder misbehave for these structure_ids."""
     for name, fault in faults.items():
         (scratch / f"{name}.fault").write_text(json.dumps(asdict(fault)))
+
+
+def lift_fault(scratch: Path, name: str) -> None:
+    """From now on nothing is wrong with this structure; what holds for it goes on."""
+    (scratch / f"{name}.fault").unlink()
 
 
 def failing_factory(error: Exception) -> FakeEngine:

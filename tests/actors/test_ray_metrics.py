@@ -121,7 +121,7 @@ def test_batch_sizes_are_observed() -> None:
     assert recorder.observed == [2, 2, 1]
 
 
-SCRAPE_S = 60.0
+SCRAPE_S = 120.0
 """Ray hands metrics on every ten seconds."""
 
 
@@ -135,7 +135,7 @@ def test_prometheus_reads_a_pool_from_the_metrics_port_of_its_node(
     address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
 
     def scrape() -> dict[tuple[str, ...], float]:
-        with urllib.request.urlopen(address, timeout=10) as answer:
+        with urllib.request.urlopen(address, timeout=SCRAPE_S) as answer:
             samples = [sample for family in families(answer.read().decode()) for sample in family.samples]
         return {
             (sample.name, sample.labels.get("status") or sample.labels.get("kind") or ""): sample.value

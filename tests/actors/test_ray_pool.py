@@ -28,6 +28,7 @@ from tests.actors.fakes import (
     batches,
     fake_factory,
     is_running,
+    lift_fault,
     set_faults,
     unstartable_engine,
     voxels,
@@ -45,6 +46,8 @@ def make(factory: EngineFactory, out: Path, **options: object) -> RayPool:
 
 
 class TestRayPool(PoolConformance):
+    hang_limit_s = 2.0
+
     @staticmethod
     def make(engine_factory: EngineFactory, out: Path, *, batch_size: int, structure_timeout_s: float = 60.0) -> Pool:
         return make(engine_factory, out, batch_size=batch_size, structure_timeout_s=structure_timeout_s)
@@ -97,12 +100,13 @@ class TestWithOneLongLivedPool:
         assert pool.stats.replaced - replaced == 1
 
     def test_wait_keeps_its_timeout(self, pool: RayPool, scratch: Path) -> None:
-        set_faults(scratch, slow=Fault(action="sleep", seconds=1.5))
+        set_faults(scratch, slow=Fault(action="hold"))
         pool.submit(request("slow"))
         started = time.monotonic()
         assert pool.wait(0.3) == []
-        assert 0.25 < time.monotonic() - started < 1.5
+        assert 0.25 < time.monotonic() - started < PATIENCE_S
         assert pool.in_flight == 1
+        lift_fault(scratch, "slow")
         assert set(collect(pool, [])) == {"slow"}
 
     def test_what_waited_behind_a_lost_call_is_not_to_blame(self, pool: RayPool, scratch: Path) -> None:
@@ -230,7 +234,7 @@ def test_threads_are_set_apart_from_what_ray_reserves(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_ends_every_process_and_keeps_what_is_finished(tmp_path: Path) -> None:
-    factory = fake_factory(tmp_path / "scratch", {"slow": Fault(action="sleep")})
+    factory = fake_factory(tmp_path / "scratch", {"slow": Fault(action="hold")})
     with pytest.raises(KeyboardInterrupt), make(factory, tmp_path / "out") as pool:
         pids = [pid for _, pid in ready(pool).values()]
         assert all(is_running(pid) for pid in pids)
@@ -238,7 +242,7 @@ def test_an_interrupt_ends_every_process_and_keeps_what_is_finished(tmp_path: Pa
         threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
         pool.wait(PATIENCE_S)
     assert (tmp_path / "out" / "volumes" / "warm-up.parquet").is_file()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while any(is_running(pid) for pid in pids):
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -295,11 +299,16 @@ class BrokenEngine(FakeEngine):
     """The first process that generates only raises, as on a node with a bad driver."""
 
     def generate(self, requests: Sequence[Request]) -> list[FakeGenerated]:
-        with contextlib.suppress(FileExistsError), open(self.scratch / "broken", "x") as stream:
+        broken, calls = self.scratch / "broken", self.scratch / "broken.calls"
+        with contextlib.suppress(FileExistsError), open(broken, "x") as stream:
             stream.write(str(os.getpid()))
-        if (self.scratch / "broken").read_text() == str(os.getpid()):
+        if broken.read_text() == str(os.getpid()):
+            self._log(calls.name, "failed")
             raise RuntimeError("no kernel image is available for execution on the device")
-        time.sleep(0.02)
+        # The others let it have its four calls, but do not wait for ever: it is not given what it has failed at.
+        deadline = time.monotonic() + 0.5
+        while (not calls.exists() or len(calls.read_text().splitlines()) < 4) and time.monotonic() < deadline:
+            time.sleep(0.01)
         return super().generate(requests)
 
 

@@ -1,6 +1,7 @@
 """Calling the command line in this process, and something for it to work on."""
 
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +55,14 @@ def refused(call: Call, tmp_path: Path) -> Callable[..., str]:
         return called.stderr.strip()
 
     return run_it
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port of 127.0.0.1 that nothing answers at and nobody else can take: bound, and not listened to."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield int(bound.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

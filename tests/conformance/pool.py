@@ -18,7 +18,7 @@ from engine.guidance.targets import parse_target
 from engine.request import Request, Settings
 from tests.actors.fakes import Fault, batches, failing_factory, fake_factory, set_faults, voxels
 
-PATIENCE_S = 120.0  # a test that waits longer hangs; actors start slowly on a busy machine
+PATIENCE_S = 300.0  # a test that waits longer hangs; actors start slowly on a busy machine
 
 
 def request(name: str, seed: int | None = None) -> Request:
@@ -64,6 +64,9 @@ class Shared:
 
 class PoolConformance:
     """Inherit, define `make`, and be tested."""
+
+    hang_limit_s = 0.5
+    """What a structure may take where one hangs: far more than one that does not needs here."""
 
     @staticmethod
     def make(
@@ -165,8 +168,8 @@ class PoolConformance:
 
     def test_wait_without_work_returns_at_once(self, shared: Shared) -> None:
         started = time.monotonic()
-        assert shared.pool.wait(30.0) == []
-        assert time.monotonic() - started < 5
+        assert shared.pool.wait(2 * PATIENCE_S) == []
+        assert time.monotonic() - started < PATIENCE_S
 
     def test_a_structure_id_must_be_new_and_name_a_file(self, shared: Shared) -> None:
         shared.pool.submit(request("twice"))
@@ -206,15 +209,16 @@ class PoolConformance:
         assert max(len({each.targets for each in batch}) for batch in made) > 1
 
     def test_a_hanging_call_is_ended_and_becomes_a_failure(self, tmp_path: Path) -> None:
-        factory = fake_factory(tmp_path / "scratch", {"hang": Fault(action="sleep", seconds=PATIENCE_S)})
+        """The neighbour has the same limit for each of its steps, on a machine that may be busy."""
+        factory = fake_factory(tmp_path / "scratch", {"hang": Fault(action="hold")})
         started = time.monotonic()
-        with self.make(factory, tmp_path / "out", batch_size=2, structure_timeout_s=1.0) as pool:
-            results = collect(pool, [request("hang"), request("neighbour")])
+        with self.make(factory, tmp_path / "out", batch_size=2, structure_timeout_s=self.hang_limit_s) as pool:
+            results = collect(pool, [request("neighbour"), request("hang")])
             failure = failure_of(results["hang"])
             assert failure.error_type == "CallTimeoutError"
-            assert "no answer within 1 s" in failure.message
+            assert f"no answer within {self.hang_limit_s:g} s" in failure.message
             assert failure.attempt == 2  # once more, no oftener: each try costs the whole limit
-            assert failure.wall_time_s >= 1.0
+            assert failure.wall_time_s >= self.hang_limit_s
             assert pool.stats.outcomes == {"unguided": 1, "failed": 1}
         row_of(results["neighbour"])
         assert time.monotonic() - started < PATIENCE_S

@@ -27,7 +27,7 @@ def threads_of_a_new_thread() -> list[int]:
 
 
 def test_each_works_on_one_thread_and_the_setting_is_left_as_it_was() -> None:
-    meet = threading.Barrier(2, timeout=30)
+    meet = threading.Barrier(2, timeout=300)
 
     def work(item: int) -> tuple[int, int]:
         meet.wait()  # two at a time

@@ -35,7 +35,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     try:
         yield place
     finally:
-        subprocess.run(["umount", place], check=True)
+        subprocess.run(["umount", "--lazy", place], check=True)
 
 
 def test_a_full_disk_stops_the_study_and_space_lets_it_go_on(disk: Path) -> None:

@@ -109,7 +109,7 @@ from studies.folder import hold_study
 from tests.studies.fakes import study
 with hold_study(study(), Path(sys.argv[1])):
     print("held", flush=True)
-    time.sleep(60)
+    time.sleep(600)  # it is killed before
 """
 
 

@@ -47,7 +47,7 @@ def served(folder: Path, repository: Path, **environment: str) -> Iterator[tuple
             server.kill()  # a test that fails must not wait for the server
             raise
         server.send_signal(signal.SIGINT)
-        assert server.wait(timeout=60) == 0
+        assert server.wait() == 0
         said = server.stderr.read()
         # Among the lines, not the last: some library complains of its own leaks when the interpreter ends.
         assert "ended; the study is as it was" in said.splitlines()
@@ -64,12 +64,11 @@ def address(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Itera
 
 
 def ask(address: str, path: str) -> bytes:
-    with urllib.request.urlopen(address.partition("/dashboard")[0] + path, timeout=60) as answer:
+    with urllib.request.urlopen(address.partition("/dashboard")[0] + path, timeout=300) as answer:
         data: bytes = answer.read()
     return data
 
 
-@pytest.mark.timeout(300)
 def test_the_server_answers_with_readable_names_and_pictures(address: str) -> None:
     study = json.loads(ask(address, "/api/studies/0?after=0"))
     assert study["name"] == "toy" and study["objective_names"] == ["diffusivity[pore,z]"]
@@ -82,7 +81,6 @@ def test_the_server_answers_with_readable_names_and_pictures(address: str) -> No
     assert b"fraction[pore]" in ask(address, f"{place}/{names['targets.csv']}")
 
 
-@pytest.mark.timeout(300)
 def test_the_server_refuses_changes(address: str) -> None:
     request = urllib.request.Request(
         address.partition("/dashboard")[0] + "/api/trials/0/tell",
@@ -90,11 +88,10 @@ def test_the_server_refuses_changes(address: str) -> None:
         headers={"Content-Type": "application/json"},
     )
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(request, timeout=60)
+        urllib.request.urlopen(request, timeout=300)
     assert refused.value.code == 500
 
 
-@pytest.mark.timeout(300)
 def test_a_browser_shows_a_trial(address: str, browser: Any) -> None:
     complaints(browser)
     number = next(
@@ -103,7 +100,7 @@ def test_a_browser_shows_a_trial(address: str, browser: Any) -> None:
         if trial["state"] == "Complete"
     )
     browser.get(f"{address}/trials?numbers={number}")
-    end = time.monotonic() + 120
+    end = time.monotonic() + 200
     script = "return [document.body.innerText, [...document.images].map((i) => [i.src, i.naturalWidth])]"
     while True:
         text, images = browser.execute_script(script)
@@ -127,7 +124,6 @@ def test_a_busy_port_and_a_folder_without_trials_are_refused(refused: Call, tmp_
     assert "--port 99999" in refused("dashboard", "study", "--port", 99999)
 
 
-@pytest.mark.timeout(300)
 def test_a_study_on_a_postgresql_server_is_shown_without_its_password(
     tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,6 @@ import pytest
 from studies.reading import recipe_names
 from tests.bundles import write_untrained_bundle
 from tests.cluster.conftest import Call
-from tests.cluster.test_connect import closed_port
 from tests.conftest import BEREA
 
 ZOO = BEREA.parent
@@ -81,12 +80,12 @@ def test_a_study_is_needed_otherwise(refused: Call) -> None:
     assert "give a study file or the name of a recipe" in refused("sweep")
 
 
-def test_a_sweep(call: Call, study: Path, repository: Path) -> None:
+def test_a_sweep(call: Call, study: Path, repository: Path, closed_port: int) -> None:
     """The whole program on a real local Ray, in a process of its own, with a RAY_ADDRESS that leads nowhere."""
     code = "from cluster.cli import main; main()"
     command = [sys.executable, "-c", code, "sweep", str(study), "--trials", "2", "--json"]
-    environment = os.environ | {"RAY_ADDRESS": f"127.0.0.1:{closed_port()}", "PYTHONPATH": str(repository)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    environment = os.environ | {"RAY_ADDRESS": f"127.0.0.1:{closed_port}", "PYTHONPATH": str(repository)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert (summary["trials_done"], summary["structures"], summary["failed"]) == (2, 2, 0)
@@ -138,8 +137,8 @@ def test_refuses_a_folder_that_holds_something_else(refused: Call, study: Path) 
     assert "out" in line and "thesis.txt" in line
 
 
-def test_refuses_an_address_that_nothing_answers_at(refused: Call, study: Path) -> None:
-    address = f"ray://127.0.0.1:{closed_port()}"
+def test_refuses_an_address_that_nothing_answers_at(refused: Call, study: Path, closed_port: int) -> None:
+    address = f"ray://127.0.0.1:{closed_port}"
     line = refused("sweep", study, "--address", address)
     assert address in line and "nothing answers" in line
 

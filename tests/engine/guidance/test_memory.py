@@ -60,7 +60,7 @@ for side, texts in {CASES!r}:
 def test_the_estimate_covers_what_each_kind_of_target_takes_and_not_much_more():
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
     command, root = [sys.executable, "-c", MEASURE], Path(__file__).parents[3]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=root, timeout=200, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=root, check=False)
     assert done.returncode == 0, done.stderr
     measured = [float(line) for line in done.stdout.split()]
     for (_, texts), found in zip(CASES, measured, strict=True):
