@@ -210,6 +210,11 @@ class StudyConfig:
         return tuple(dict.fromkeys(phase for bundle in self.bundles for phase in bundle.phases))
 
     @property
+    def constants(self) -> "tuple[Materials | None, ...]":
+        """What the phases may be made of; None where the study names no materials."""
+        return tuple(each.constants for each in self.materials) or (None,)
+
+    @property
     def target_entries(self) -> tuple[TargetSearch, ...]:
         """What is asked of the metrics of a structure: searched targets and the axes of a map."""
         searched = tuple(entry for entry in self.search if isinstance(entry, TargetSearch))

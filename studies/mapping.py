@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from optuna.trial import FrozenTrial
@@ -21,6 +21,9 @@ from engine.guidance.targets import Target
 from engine.outcomes import DesignOutcome
 from studies.config import MapAxis, StudyConfig
 from studies.space import GUIDED, Params, infeasible, value_at
+
+if TYPE_CHECKING:
+    from engine.properties.materials import Materials
 
 CANDIDATES = 256  # random points looked at for each trial: some tens of milliseconds
 NEIGHBOURS = 5  # goals tried nearby that say how likely another one is attained
@@ -147,12 +150,14 @@ class Coverage:
         return tuple(lines)
 
     def _may(self, cell: Cell, config: StudyConfig) -> bool:
-        """Whether a structure may lie in a cell, by the bounds on its metrics, for one of the bundles at least."""
+        """Whether a structure may lie in a cell, by the bounds on its metrics, for one of the bundles and materials at
+        least."""
         box = []
         for axis, place in zip(self._axes, cell, strict=True):
             width = (axis.high - axis.low) / axis.cells
             box.append(Target(metric=axis.metric, low=axis.low + place * width, high=axis.low + (place + 1) * width))
-        return any(_is_feasible(box, bundle.phases) for bundle in config.bundles)
+        choices = product(config.bundles, config.constants)
+        return any(_is_feasible(box, bundle.phases, constants) for bundle, constants in choices)
 
 
 def rarefied(counts: Sequence[int], drawn_from: int, drawn: int) -> float:
@@ -220,9 +225,9 @@ def _part(axis: MapAxis, value: float) -> float:
     return (value - axis.low) / (axis.high - axis.low)
 
 
-def _is_feasible(targets: Sequence[Target], phases: Sequence[str]) -> bool:
+def _is_feasible(targets: Sequence[Target], phases: Sequence[str], materials: "Materials | None") -> bool:
     try:
-        check_feasible(targets, phases)
+        check_feasible(targets, phases, materials)
     except InputError:
         return False
     return True

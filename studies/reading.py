@@ -1,6 +1,6 @@
 """From a study file or a recipe to a checked configuration. Everything wrong with it is one line that names the key."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -74,8 +74,8 @@ def parse_study(text: str, where: str, *, default_name: str, facts: Callable[[st
     file = parse_study_file(text, where)
     try:
         config = _build(file, default_name, facts)
-        _check_space(config)
         check_materials(config)
+        _check_space(config)
         if config.sampler == "grid":
             points = feasible_grid_points(config)
             if config.budget.trials is not None and config.budget.trials > points:
@@ -291,10 +291,20 @@ def _check_space(config: StudyConfig) -> None:
         )
     for bundle in config.bundles:
         try:
-            check_feasible(widest, bundle.phases)
+            _check_feasible(config, widest, bundle)
         except InputError as error:
             raise InputError(f"search: no point of it can be met: {error}") from None
         try:
-            check_feasible(config.constraints, bundle.phases)
+            _check_feasible(config, config.constraints, bundle)
         except InputError as error:
             raise InputError(f"constraints: {error}") from None
+
+
+def _check_feasible(config: StudyConfig, targets: Sequence[Target], bundle: StudyBundle) -> None:
+    """Refuse targets that no structure can meet, whichever of the study's materials it is made of."""
+    for number, constants in enumerate(config.constants, start=1):
+        try:
+            return check_feasible(targets, bundle.phases, constants)
+        except InputError:
+            if number == len(config.constants):
+                raise

@@ -163,7 +163,8 @@ def targets_of(config: StudyConfig, params: Params) -> tuple[Target, ...]:
     A target is rounded to its text, so that the text in a structure's row gives the same request again.
 
     Raises:
-        InputError: no structure can meet them together (one-axis diffusivity above the phase's fraction).
+        InputError: no structure can meet them together (one-axis diffusivity above the phase's fraction, a modulus
+            beyond the bounds for the materials).
     """
     if params.get(GUIDED) is False:
         return ()
@@ -176,7 +177,7 @@ def targets_of(config: StudyConfig, params: Params) -> tuple[Target, ...]:
         goals[entry.metric] = goal
         margin = entry.tolerance.margin(goal)
         targets.append(parse_target(str(Target(metric=entry.metric, low=goal - margin, high=goal + margin))))
-    check_feasible(targets, _bundle(config, params).phases)
+    check_feasible(targets, _bundle(config, params).phases, _materials(config, params))
     return tuple(targets)
 
 

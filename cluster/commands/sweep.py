@@ -15,7 +15,7 @@ from engine.guidance.targets import Target
 from engine.request import Request
 
 if TYPE_CHECKING:
-    from engine.properties.materials import Materials
+    from engine.models.bundle import Card
     from studies.config import StudyConfig
     from studies.summary import Progress, Summary
 
@@ -85,6 +85,7 @@ def sweep(
         raise InputError("sweep: give a study file or the name of a recipe, such as berea_transport")
     from actors.places import check_local, parse_store
     from cluster.plan import estimate, plan_lines
+    from studies.doubts import doubts_of
     from studies.folder import check_folder
     from studies.reading import load_study
 
@@ -96,10 +97,13 @@ def sweep(
     folder = out if out is not None else Path("runs") / config.name
     check_local(folder)
     goes_on = check_folder(config, folder)
-    _check_bundles(config)
+    cards = _check_bundles(config)
     check_address(address)
     if volumes is not None:
         parse_store(volumes)
+    doubts = doubts_of(config, cards)
+    for text in doubts:
+        say(f"warning: {text}")
     if check:
         lines = plan_lines(config, folder, estimate(config, folder), goes_on=goes_on, address=address)
         print("\n".join([config.text().rstrip(), "", *lines]))
@@ -108,7 +112,8 @@ def sweep(
     summary = _run(config, folder, address, nodes, options)
     best = best_table(config, folder, summary)
     if json_output:
-        print(json.dumps(summary.document() | {"best_rows": best}, indent=1, default=str, allow_nan=False))
+        document = summary.document() | {"best_rows": best, "warnings": doubts}
+        print(json.dumps(document, indent=1, default=str, allow_nan=False))
     else:
         lines = summary.lines()
         print("\n".join(lines[:-1] if summary.interrupted else lines))  # the last then says what `Interrupted` says
@@ -122,24 +127,26 @@ def sweep(
         raise Interrupted(f"every finished structure is kept in {folder}; give the same command again to go on")
 
 
-def _check_bundles(config: "StudyConfig") -> None:
-    """Refuse now what every worker would refuse: a damaged bundle, a shape or a target that cannot be generated."""
+def _check_bundles(config: "StudyConfig") -> "dict[str, Card]":
+    """Refuse now what every worker would refuse: a damaged bundle, a shape or a target that cannot be generated.
+    Returns the bundles' cards by the study's names."""
     from engine.design import check_request
     from engine.guidance.volume import check_guided
     from engine.models.bundle import load_bundle
     from engine.properties.own import check_properties
     from engine.selection import guided_targets
 
+    cards = {}
     for bundle in config.bundles:
-        card = load_bundle(bundle.name).card  # whole, and its weights fit
+        card = cards[bundle.name] = load_bundle(bundle.name).card  # whole, and its weights fit
         for shape in config.shapes:
             check_request(Request(structure_id="any", bundle=bundle.name, shape=shape, seed=0), card)
         entries = [Target(metric=entry.metric, low=0.0) for entry in config.target_entries]
-        known: list[Materials | None] = [each.constants for each in config.materials]
-        for constants in known or [None]:
+        for constants in config.constants:
             targets = guided_targets([*config.targets, *entries])
             check_guided(targets, bundle.phases, constants, card.training_means, config.properties)
         check_properties(config.properties, config.metrics, len(bundle.phases))
+    return cards
 
 
 def best_table(config: "StudyConfig", folder: Path, summary: "Summary") -> list[dict[str, Any]]:

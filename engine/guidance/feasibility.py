@@ -32,7 +32,8 @@ FACES = 32 / 31
 exceed those of voxels by so much."""
 ROUNDING = 1e-9
 TRACE = 1e-9
-STRAINS = 40  # tried for the bound of a modulus: within a per mille of the best
+STRAINS = 40  # tried at most for the bound of a modulus
+NEAR = 1e-3  # of the bound, from the stiffest mixture found: close enough to end the search
 
 
 def check_feasible(targets: Sequence[Target], phases: Sequence[str], materials: "Materials | None" = None) -> None:
@@ -182,7 +183,7 @@ def _modulus_range(fractions: Mapping[str, Range], stiffness: Tensor, component:
     """Of Young's or shear modulus, by Voigt component."""
     moduli = [modulus(each, component) for each in stiffness]
     least = reuss(_mixture(fractions, moduli, most=False), moduli)
-    return least, _stiffest(fractions, stiffness, component)
+    return least, _stiffest(fractions, stiffness, component, _mixture(fractions, moduli, most=True))
 
 
 def _isotropic(
@@ -275,18 +276,22 @@ def _mixture(fractions: Mapping[str, Range], values: Sequence[float], *, most: b
     return found
 
 
-def _stiffest(fractions: Mapping[str, Range], stiffness: Tensor, component: int) -> float:
+def _stiffest(fractions: Mapping[str, Range], stiffness: Tensor, component: int, start: Sequence[float]) -> float:
     """Upper bound of a modulus (of a Voigt component) for every structure and every fractions within the ranges.
 
     The effective stiffness is at most the mean one (Hill, Proc. Phys. Soc. A 65, 349, 1952), so the modulus is at most
-    the mean energy under any strain of which that component is 1; the strain is sought under which that is least.
+    the mean energy under any strain of which that component is 1; the strain is sought under which that is least,
+    from that of the mixture `start` on.
     """
-    mixture = torch.tensor(_mixture(fractions, [1.0] * len(stiffness), most=True), dtype=torch.float64)
+    mixture = torch.tensor(start, dtype=torch.float64)
     least = math.inf
     for step in range(STRAINS):
         strain = uniaxial_strain(torch.einsum("k,kij->ij", mixture, stiffness), component)
         energies = torch.einsum("i,kij,j->k", strain, stiffness, strain).tolist()
         richest = _mixture(fractions, energies, most=True)
-        least = min(least, voigt(richest, energies))
+        bound = voigt(richest, energies)
+        least = min(least, bound)
+        if bound - voigt(mixture.tolist(), energies) <= NEAR * bound:  # the modulus of a mixture within the ranges
+            break
         mixture += (torch.tensor(richest, dtype=torch.float64) - mixture) / (step + 2)
     return least

@@ -15,8 +15,9 @@ from engine.properties.materials import load_materials
 from studies.config import StudyConfig
 from studies.folder import check_folder, freeze
 from studies.loop import run_study
+from studies.mapping import Coverage
 from studies.reading import load_study, parse_study
-from studies.space import distributions, requests_of
+from studies.space import Points, distributions, infeasible, requests_of
 from studies.storage import read_trials
 from studies.table import read_structures
 from tests.bundles import write_untrained_bundle
@@ -107,6 +108,59 @@ def test_a_phase_that_the_materials_lack_is_refused(files: dict[str, Path]) -> N
     files["stone"].write_text(STONE.replace("solid", "rock"))
     with pytest.raises(InputError, match="does not describe phase 'solid'"):
         with_materials(files["stone"])
+
+
+STIFF = STUDY.replace("diffusivity[pore,z]: {low: 0.02, high: 0.06", "elastic_modulus_gpa[z]: {low: 60, high: 85")
+"""Of the stone, with empty pores, none has more than 81.7: at the least fraction that a point can ask for, 0.14."""
+
+
+def test_points_beyond_the_bounds_for_the_materials_are_left_out(files: dict[str, Path]) -> None:
+    config = read(f"{STIFF}materials: {files['stone']}\n".replace("tpe", "qmc"))
+    assert "Voigt and Reuss" in infeasible(config, {"fraction[pore]": 0.2, "elastic_modulus_gpa[z]": 85.0})
+    points = Points(config)
+    found = [points[index] for index in range(16)]
+    assert not any(infeasible(config, point) for point in found)
+    assert max(point["elastic_modulus_gpa[z]"] for point in found) > 70
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            ("low: 60, high: 85", "low: 90, high: 95"),
+            r"search: no point .* no structure has it; .* feasible range \[0, ",
+        ),
+        (("objective:", 'targets: ["conductivity[x]>=7.7"]\nobjective:'), r"conductivity.x.>=7.7: .* feasible range"),
+        (
+            ('["fraction[pore]<=0.2"]', '["poissons_ratio>=-9", "conductivity<=0.5"]'),
+            "constraints: .*conductivity<=0.5",
+        ),
+    ],
+)
+def test_what_no_structure_of_the_materials_has_is_refused(
+    files: dict[str, Path], change: tuple[str, str], words: str
+) -> None:
+    text = f"{STIFF}materials: {files['stone']}\n"
+    read(text)
+    with pytest.raises(InputError, match=words):
+        read(text.replace(*change))
+
+
+def test_one_of_several_materials_that_allows_the_targets_is_enough(files: dict[str, Path]) -> None:
+    text = STUDY.replace("objective:", 'targets: ["conductivity[x]>=5"]\nobjective:')
+    config = read(f"{text}materials: {json.dumps([str(files[name]) for name in ('heat', 'stone')])}\n")
+    assert "no structure has it" in infeasible(config, POINT | {"materials": str(files["heat"])})
+    assert not infeasible(config, POINT | {"materials": str(files["stone"])})
+    with pytest.raises(InputError, match="no point of it can be met"):
+        read(f"{text}materials: {files['heat']}\n")
+
+
+def test_cells_of_a_map_beyond_the_bounds_are_not_counted(files: dict[str, Path]) -> None:
+    box = "map:\n  fraction[pore]: {low: 0.1, high: 0.3, cells: 2}\n  conductivity[z]: {low: 0, high: 10, cells: 2}\n"
+    text = f"name: toy\nbundle: toy_bundle\nsize: 8\ntrials: 4\n{box}materials: {files['stone']}\n"
+    assert Coverage(read(text)).cells == 4
+    text = text.replace("low: 0, high: 10", "low: 0, high: 20")  # conducts 7 at most
+    assert Coverage(read(text)).cells == 2
 
 
 def test_a_sweep_measures_them_into_its_rows(files: dict[str, Path], tmp_path: Path) -> None:

@@ -46,6 +46,26 @@ def test_check_prints_the_plan_and_writes_nothing(call: Call, study: Path, tmp_p
     assert [path.name for path in (tmp_path / "cwd").iterdir()] == ["tiny.yaml"]
 
 
+def test_what_is_not_to_be_expected_is_said_once_and_checked_too(call: Call, study: Path) -> None:
+    study.write_text(
+        study.read_text().replace("objective:", "  diffusivity[pore]: {low: 0.1, high: 0.5, tolerance: 1%}\nobjective:")
+    )
+    called = call("sweep", study, "--check")
+    assert called.status == 0, called.stderr
+    [line] = [line for line in called.stderr.splitlines() if line.startswith("warning: ")]
+    assert "diffusivity[pore]: asked for is at least 0.495" in line and "Hashin and Shtrikman" in line
+    assert line.endswith("(in part of the search, as with fraction[pore] at 0.5, diffusivity[pore] at 0.5)")
+    assert "warning" not in called.stdout
+
+
+def test_a_search_beyond_the_bounds_for_its_materials_is_refused(refused: Call, study: Path) -> None:
+    Path("stone.yaml").write_text("phases: {pore: {conductivity: 0}, solid: {conductivity: 2}}")
+    searched = "  conductivity[z]: {low: 1.3, high: 2, tolerance: 1%}\nobjective:"
+    study.write_text(study.read_text().replace("objective:", searched) + "materials: stone.yaml\n")
+    line = refused("sweep", study, "--check")
+    assert "tiny.yaml: search: no point of it can be met" in line and "feasible range [0, 1.1]" in line
+
+
 STAND_INS = {
     "nmc": ("nmc-cathode", ("pore", "nmc", "binder")),
     "sofc": ("sofc-anode", ("a", "b", "c")),
@@ -91,6 +111,7 @@ def test_a_sweep(call: Call, study: Path, repository: Path, closed_port: int) ->
     assert (summary["trials_done"], summary["structures"], summary["failed"]) == (2, 2, 0)
     assert {row["status"] for row in summary["best_rows"]} <= {"attained", "missed"}
     assert "sweep: 2 trials" in done.stderr and "structures/s" in done.stderr
+    assert summary["warnings"] == []
     assert summary["time"]["busy_s"]["design-0"] > 0 and summary["stopped"] == "budget"
     folder = Path("runs/tiny")
     assert len(list((folder / "volumes").glob("*.parquet"))) == 2
