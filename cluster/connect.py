@@ -26,7 +26,8 @@ PROTOCOL_TIMEOUT_S = 10.0
 INIT_TIMEOUT_S = 120.0
 """What speaks it may take longer: a Ray client server starts a process for each of its clients."""
 SESSION_TRIES = 3
-"""A busy head node may not start the process of a client in its own time limit."""
+"""A busy head node may not start the process of a client in its own time limit, a busy machine not a local Ray in
+Ray's 30 s."""
 NODES_TIMEOUT_S = 900.0
 """A cloud starts a machine in minutes."""
 OBJECT_STORE_BYTES = 512 * 2**20
@@ -174,7 +175,8 @@ def _local_ray() -> Iterator[None]:
     with _own_folder(_parent()) as folder:
         try:
             with _signals_kept():
-                ray.init(address="local", _temp_dir=str(folder), object_store_memory=OBJECT_STORE_BYTES, **_options())
+                options = _options() | {"_temp_dir": str(folder), "object_store_memory": OBJECT_STORE_BYTES}
+                start_patiently(lambda: ray.init(address="local", **options))
         except Exception as error:
             raise WorkError(
                 f"Ray did not start on this machine ({_first_line(error)}); look for a full disk, a full /dev/shm "
@@ -186,6 +188,19 @@ def _local_ray() -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def start_patiently(start: Callable[[], object]) -> None:
+    """Start a local Ray, again where it was not ready in Ray's own time limits, which cannot be set: by then its
+    programs are in the cache of the disk. What is left of the first try ends with this process.
+    """
+    for left in reversed(range(SESSION_TRIES)):
+        try:
+            start()
+            return
+        except Exception as error:
+            if not left or "timed out during startup" not in str(error):
+                raise
 
 
 def _parent() -> Path:

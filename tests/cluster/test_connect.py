@@ -3,6 +3,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from cluster.connect import (
     _own_folder,
     _parent,
     check_address,
+    start_patiently,
 )
 from engine.errors import InputError
 
@@ -155,3 +157,20 @@ def test_a_session_that_a_busy_server_does_not_start_is_asked_for_again() -> Non
     with pytest.raises(InputError, match="Initialization failure from server: no channel in time"):
         _attempt(lambda: connect(99), "ray://busy:10001")
     assert len(tries) == 3
+
+
+def test_a_local_ray_that_a_busy_machine_does_not_start_in_time_is_started_again() -> None:
+    tries: list[int] = []
+
+    def start(needed: int, message: str = "The current node timed out during startup.") -> None:
+        tries.append(1)
+        if len(tries) < needed:
+            raise RuntimeError(message)
+
+    start_patiently(lambda: start(3))
+    assert len(tries) == 3
+    for needed, message, made in ((99, "The current node timed out during startup.", 3), (99, "no space left", 1)):
+        tries.clear()
+        with pytest.raises(RuntimeError, match=message):
+            start_patiently(partial(start, needed, message))
+        assert len(tries) == made
