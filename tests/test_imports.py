@@ -88,22 +88,23 @@ def test_engine_rooms_import_only_downwards(repository: Path, inner: str) -> Non
         assert not rooms & INSIDE_ENGINE[inner], f"{path} imports {sorted(rooms & INSIDE_ENGINE[inner])}"
 
 
-def test_import_engine_loads_nothing_heavy(repository: Path) -> None:
-    code = f"import engine, engine.design, sys; print([name for name in {HEAVY} if name in sys.modules])"
-    assert run_python(code, repository).strip() == "[]"
+def test_import_engine_loads_nothing_heavy_and_studies_no_ray(repository: Path) -> None:
+    """Neither do the messages of actors and the pool without it."""
+    code = (
+        f"import engine, engine.design, sys; print([name for name in {HEAVY} if name in sys.modules])\n"
+        "import actors.pool, actors.messages, actors.local_pool, studies.loop, studies.config, studies.query\n"
+        "print('ray' in sys.modules)"
+    )
+    assert run_python(code, repository).split("\n")[:2] == ["[]", "False"]
 
 
-def test_every_module_of_the_engine_imports_with_torch_and_numpy_alone(repository: Path) -> None:
-    modules = [
-        ".".join(path.relative_to(repository).with_suffix("").parts).removesuffix(".__init__")
-        for path in sources(repository, "engine")
-    ]
-    body = f"import importlib; print(len([importlib.import_module(name) for name in {modules}]))"
-    assert run_python(BLOCKER.format(body=body), repository).strip() == str(len(modules))
-
-
-GENERATE = """
-import sys
+WITH_TORCH_ALONE = """
+import importlib, sys
+try:
+    import scipy
+except ModuleNotFoundError as error:
+    print(error)
+print(len([importlib.import_module(name) for name in sys.argv[2:]]))
 from engine.design import generate
 from engine.models.bundle import load_bundle
 from engine.request import Request
@@ -117,23 +118,16 @@ print(made.labels.shape)
 """
 
 
-def test_generation_works_with_torch_and_numpy_alone(repository: Path, tmp_path: Path) -> None:
+def test_the_engine_imports_and_generates_with_torch_and_numpy_alone(repository: Path, tmp_path: Path) -> None:
+    """Every module of it, where everything else is blocked."""
+    modules = [
+        ".".join(path.relative_to(repository).with_suffix("").parts).removesuffix(".__init__")
+        for path in sources(repository, "engine")
+    ]
     write_untrained_bundle(tmp_path / "untrained")
-    made = run_python(BLOCKER.format(body=GENERATE), repository, str(tmp_path / "untrained"))
-    assert made.strip() == "(32, 32, 32)"
-
-
-def test_the_blocker_blocks(repository: Path) -> None:
-    body = "try:\n    import scipy\nexcept ModuleNotFoundError as error:\n    print(error)"
-    assert run_python(BLOCKER.format(body=body), repository).strip() == "blocked: scipy"
-
-
-def test_studies_and_the_messages_of_actors_do_not_load_ray(repository: Path) -> None:
-    code = (
-        "import actors.pool, actors.messages, actors.local_pool, studies.loop, studies.config, studies.query, sys;"
-        "print('ray' in sys.modules)"
-    )
-    assert run_python(code, repository).strip() == "False"
+    code = BLOCKER.format(body=WITH_TORCH_ALONE)
+    said = run_python(code, repository, str(tmp_path / "untrained"), *modules).splitlines()
+    assert said == ["blocked: scipy", str(len(modules)), "(32, 32, 32)"]
 
 
 def test_the_command_line_starts_light(repository: Path) -> None:

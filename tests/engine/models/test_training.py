@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,11 +19,16 @@ def same(a, b):
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
-@pytest.mark.parametrize("stage", ["autoencoder", "denoiser"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tmp_path, stage, number):
-    straight = train_networks(micrographs(), tmp_path / "straight", CONFIG)
-    seen = []
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Workspace of a training that went straight through, and its networks. Read only."""
+    workspace = tmp_path_factory.mktemp("training") / "straight"
+    return workspace, train_networks(micrographs(), workspace, CONFIG)
+
+
+@pytest.mark.parametrize(("stage", "number"), [("autoencoder", signal.SIGINT), ("denoiser", signal.SIGTERM)])
+def test_a_stopped_run_goes_on_as_if_nothing_had_happened(finished, tmp_path, stage, number):
+    straight, seen = finished[1], []
 
     def stop(progress):
         seen.append((progress.stage, progress.step))
@@ -61,12 +67,12 @@ def test_a_killed_run_goes_on_from_the_last_checkpoint_of_the_clock(tmp_path, mo
 
 def test_signals_are_given_back(tmp_path):
     before = signal.getsignal(signal.SIGINT)
-    train_networks(micrographs(), tmp_path / "run", CONFIG)
+    train_networks(micrographs(), tmp_path / "run", replace(CONFIG, autoencoder_steps=1, denoiser_steps=1))
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_other_data_or_settings_are_refused(tmp_path):
-    train_networks(micrographs(), tmp_path / "run", CONFIG)
+def test_other_data_or_settings_are_refused(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
     with pytest.raises(InputError, match="other images or with other settings"):
         train_networks(micrographs(seed=1), tmp_path / "run", CONFIG)
     with pytest.raises(InputError, match="other images or with other settings"):
