@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from engine.design import Generated, Measurement
     from engine.models.bundle import Bundle, Card, Phase
     from engine.models.inference import Inference
+    from engine.properties.own import OwnProperty
 
 
 class DesignEngine(Protocol):
@@ -45,6 +46,17 @@ class DesignEngine(Protocol):
 
 
 EngineFactory = Callable[[], DesignEngine]
+
+
+def engine_with(properties: "Sequence[OwnProperty]", factory: EngineFactory) -> DesignEngine:
+    """For `partial(engine_with, properties, factory)`: the engine of a process that has the user's own functions.
+
+    Raises:
+        InputError: one of them cannot be imported there.
+    """
+    for own in properties:
+        own.load()
+    return factory()
 
 
 class BundleEngine:

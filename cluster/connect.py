@@ -8,7 +8,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +73,7 @@ def _count(number: int, noun: str) -> str:
 
 
 @contextmanager
-def connected(address: str = "local", nodes: int = 1) -> Iterator[Resources]:
+def connected(address: str = "local", nodes: int = 1, sources: Sequence[Path] = ()) -> Iterator[Resources]:
     """Connect to Ray for the length of the block.
 
     Args:
@@ -81,6 +81,7 @@ def connected(address: str = "local", nodes: int = 1) -> Iterator[Resources]:
             `auto` joins the Ray that runs on this machine or that RAY_ADDRESS names; `host:port` and
             `ray://host:port` join that one.
         nodes: of a cluster: wait until it has so many.
+        sources: files of modules and folders of packages that the workers are to import, wherever they are.
 
     Raises:
         InputError: nothing reachable there, or it is no usable Ray.
@@ -89,7 +90,7 @@ def connected(address: str = "local", nodes: int = 1) -> Iterator[Resources]:
     os.environ.update(_QUIET)
     os.environ |= THREADS_SLEEP | os.environ  # what the user has set stays
     if address == "local":
-        with _local_ray():
+        with _local_ray(sources):
             yield _resources(local=True)
         return
     check_address(address)
@@ -98,7 +99,10 @@ def connected(address: str = "local", nodes: int = 1) -> Iterator[Resources]:
 
     with _signals_kept():
         # Workers of a local Ray inherit the environment; elsewhere it has to be sent.
-        _attempt(lambda: ray.init(address=address, runtime_env={"env_vars": THREADS_SLEEP}, **_options()), address)
+        sent: dict[str, Any] = {"env_vars": THREADS_SLEEP}
+        if sources:
+            sent["py_modules"] = [str(source) for source in sources]
+        _attempt(lambda: ray.init(address=address, runtime_env=sent, **_options()), address)
     try:
         _await_nodes(nodes, address)
         yield _resources(local=False)
@@ -167,14 +171,14 @@ def _await_nodes(nodes: int, address: str, timeout_s: float = NODES_TIMEOUT_S) -
 
 
 @contextmanager
-def _local_ray() -> Iterator[None]:
+def _local_ray(sources: Sequence[Path]) -> Iterator[None]:
     os.environ |= _LOOPBACK
     os.environ.pop("RAY_ADDRESS", None)  # also for the workers, which inherit the environment
     import ray
 
     with _own_folder(_parent()) as folder:
         try:
-            with _signals_kept():
+            with _signals_kept(), _on_path(sources):
                 options = _options() | {"_temp_dir": str(folder), "object_store_memory": OBJECT_STORE_BYTES}
                 start_patiently(lambda: ray.init(address="local", **options))
         except Exception as error:
@@ -201,6 +205,22 @@ def start_patiently(start: Callable[[], object]) -> None:
         except Exception as error:
             if not left or "timed out during startup" not in str(error):
                 raise
+
+
+@contextmanager
+def _on_path(sources: Sequence[Path]) -> Iterator[None]:
+    """What is started within the block can import these modules and packages."""
+    before = os.environ.get("PYTHONPATH")
+    folders = dict.fromkeys(str(source.parent) for source in sources)
+    if folders:
+        os.environ["PYTHONPATH"] = os.pathsep.join([*([before] if before else []), *folders])
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
+        elif folders:
+            del os.environ["PYTHONPATH"]
 
 
 def _parent() -> Path:

@@ -13,6 +13,7 @@ from engine.errors import InputError
 if TYPE_CHECKING:
     from actors.engines import EngineFactory
     from actors.pool import Pool
+    from engine.properties.own import OwnProperty
 
 CPU_BATCH = 2
 """Structures a design actor generates together on a CPU: more share no work, and every one in flight is one that an
@@ -108,7 +109,11 @@ def choose_layout(resources: Resources, cpus_per_actor: int | None = None) -> La
 
 
 def make_pool(
-    out: Path, resources: Resources, bundles: Sequence[str] = (), options: PoolOptions | None = None
+    out: Path,
+    resources: Resources,
+    bundles: Sequence[str] = (),
+    options: PoolOptions | None = None,
+    properties: "Sequence[OwnProperty]" = (),
 ) -> "Pool":
     """The Ray pool for a study folder that the caller holds. Ray must be connected.
 
@@ -117,12 +122,14 @@ def make_pool(
         resources: what Ray offers.
         bundles: that requests will name; sent to the nodes of a cluster, which may not see the driver's files.
         options: of the user.
+        properties: functions of the user's own; an actor that cannot import them ends the work. `connected` has sent
+            what they are in.
 
     Raises:
         InputError: options that do not fit the cluster or the folder, or no such bundle.
     """
     from actors.bundle_cache import engine_of_sent, send_bundle
-    from actors.engines import BundleEngine
+    from actors.engines import BundleEngine, engine_with
     from actors.places import parse_store, settle
     from actors.ray_pool import STRUCTURE_TIMEOUT_S, RayPool
     from engine.version import code_version
@@ -135,6 +142,8 @@ def make_pool(
         factory = partial(BundleEngine, layout.device)
     else:
         factory = partial(engine_of_sent, layout.device, tuple(send_bundle(name) for name in bundles))
+    if properties:
+        factory = partial(engine_with, tuple(properties), factory)
     return RayPool(
         factory,
         place,

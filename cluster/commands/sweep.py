@@ -175,10 +175,12 @@ def _title(config: "StudyConfig", summary: "Summary") -> str:
 
 def _run(config: "StudyConfig", folder: Path, address: str, nodes: int, options: PoolOptions) -> "Summary":
     from cluster.resources import make_pool
+    from engine.properties.own import sources
     from studies.folder import hold_study
     from studies.loop import run_study
 
-    with connected(address, nodes) as resources:  # first: of an address that is no Ray one line is said, the error's
+    # first: of an address that is no Ray one line is said, the error's
+    with connected(address, nodes, sources(config.properties)) as resources:
         names = ", ".join(bundle.name for bundle in config.bundles)
         bundles = f"bundle{'s' if len(config.bundles) > 1 else ''} {names}"
         say(f"study {config.name}: {config.budget}, {bundles}, into {folder}")
@@ -186,7 +188,9 @@ def _run(config: "StudyConfig", folder: Path, address: str, nodes: int, options:
         # The study is held before the pool exists: a second driver must not touch the folder of a running one.
         with (
             hold_study(config, folder),
-            make_pool(folder, resources, [bundle.name for bundle in config.bundles], options) as pool,
+            make_pool(
+                folder, resources, [bundle.name for bundle in config.bundles], options, config.properties
+            ) as pool,
             phase("sweep", config.budget.trials or 0, unit="trials", says_left=True) as bar,
         ):
             return run_study(config, folder, pool, lambda now: bar.update(now.trials_done, _note(now)))

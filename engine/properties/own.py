@@ -11,16 +11,21 @@ and a gradient by the indicators. Guidance follows that gradient, and the same f
 finished volume.
 
 By import path, `my_stiffness=my_models:stiffness`, the function is code of the user's own that is imported from
-Python's path and run. So a path is taken from a command line, a notebook or a study's file, as any program is; it is
-never taken from a table of results (`actors.rows.request_of_row`).
+Python's path and run, wherever structures are generated and measured (`sources` says what has to be there). So a path
+is taken from a command line, a notebook or a study's file, as any program is; it is never taken from a table of results
+(`actors.rows.request_of_row`).
 """
 
 import importlib
+import importlib.util
 import math
 import re
+import site
+import sysconfig
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import InputError, WorkError
@@ -125,6 +130,26 @@ def spelled(text: str, properties: Sequence[OwnProperty]) -> str:
     for own in properties:
         text = re.sub(rf"^(\s*(?:(?:maximize|minimize)\s+)?){own.name}\b(?!\s*\[)", rf"\1property[{own.name}]", text)
     return text
+
+
+def sources(properties: Sequence[OwnProperty]) -> list[Path]:
+    """Files, and folders of packages, that the import paths lead into, each once. Not what is installed beside the
+    engine, or a part of it: that is expected wherever the engine is, as are the packages that the user's code imports.
+    """
+    installed = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    installed += [Path(site.getusersitepackages()), Path(__file__).parents[1]]
+    found: dict[Path, None] = {}
+    for own in properties:
+        try:
+            spec = importlib.util.find_spec(own.path.partition(":")[0].partition(".")[0]) if own.path else None
+        except (ImportError, ValueError):
+            spec = None  # `load` says what is wrong
+        if spec is None:
+            continue
+        folders = spec.submodule_search_locations
+        places = [Path(folder) for folder in folders] if folders else [Path(spec.origin or "")]
+        found |= {place: None for place in places if place.exists() and place != Path()}
+    return [place for place in found if not any(place.is_relative_to(folder) for folder in installed)]
 
 
 def check_properties(properties: Sequence[OwnProperty], asked: Sequence[Metric], phases: int) -> None:

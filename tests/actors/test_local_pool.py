@@ -1,15 +1,20 @@
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from actors.engines import EngineFactory
+from actors.engines import BundleEngine, EngineFactory, engine_with
 from actors.local_pool import LocalPool
 from actors.places import Folder
 from actors.pool import Pool
 from engine.errors import WorkError
+from engine.guidance.targets import parse_target
+from engine.properties.own import parse_property
+from engine.request import Request, Settings
 from tests.actors.fakes import Fault, fake_factory
-from tests.conformance.pool import PoolConformance, collect, request
+from tests.bundles import write_untrained_bundle
+from tests.conformance.pool import PoolConformance, collect, request, row_of
 
 
 class TestLocalPool(PoolConformance):
@@ -48,6 +53,28 @@ def test_an_interrupt_comes_through(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         LocalPool(fake_factory(tmp_path / "scratch"), tmp_path / "out", batch_size=3, code_version="test") as pool,
     ):
         collect(pool, [request("a")])
+
+
+def test_a_function_of_the_users_own_is_asked_for_and_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the real engine, in this process."""
+    (tmp_path / "their_models.py").write_text("def share(phases):\n    return phases[0].mean()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    write_untrained_bundle(tmp_path / "noise")
+    own = parse_property("my_share=their_models:share")
+    asked = Request(
+        structure_id="a",
+        bundle=str(tmp_path / "noise"),
+        shape=(32, 32, 32),
+        seed=1,
+        targets=(parse_target("property[my_share]=0.46±0.03"),),
+        settings=Settings(steps=1, refine_passes=0, guidance_iterations=5),
+        properties=(own,),
+    )
+    factory = partial(engine_with, (own,), BundleEngine)
+    with LocalPool(factory, tmp_path / "out", batch_size=1, code_version="test") as pool:
+        row = row_of(collect(pool, [asked])["a"])
+    assert row["property_my_share"] == pytest.approx(row["fraction_pore"]) == pytest.approx(0.46, abs=0.03)
+    assert row["property_my_share_outcome"] == "measured" and row["status"] == "attained"
 
 
 def test_wait_stops_after_the_batch_that_overruns(tmp_path: Path) -> None:

@@ -15,13 +15,14 @@ import pytest
 import ray
 
 from actors import ray_flow
-from actors.engines import BundleEngine, EngineFactory
+from actors.engines import BundleEngine, EngineFactory, engine_with
 from actors.local_pool import LocalPool
 from actors.messages import Completed
 from actors.pool import Pool
 from actors.ray_pool import RayPool
 from actors.volumes import read_volume
 from engine.errors import InputError, WorkError
+from engine.properties.own import parse_property
 from engine.request import Request, Settings
 from tests.actors.fakes import (
     FakeEngine,
@@ -183,6 +184,20 @@ def test_actors_that_cannot_start_stop_the_pool(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
         with pytest.raises(WorkError):
             pool.submit(request("b"))
+
+
+def test_a_function_of_the_users_own_that_a_node_cannot_import_stops_the_pool_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver has the module, the actors have not."""
+    (tmp_path / "drivers_own.py").write_text("def share(phases):\n    return phases[0].mean()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    own = parse_property("my_share=drivers_own:share")
+    own.load()
+    pool = make(partial(engine_with, (own,), fake_factory(tmp_path / "scratch")), tmp_path / "out")
+    with pool, pytest.raises(InputError, match=r"property my_share: drivers_own:share cannot be imported"):
+        collect(pool, [request("a")])
+    assert pool.stats.replaced == 0
 
 
 def test_a_node_that_lacks_a_module_stops_the_pool_at_once(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from studies.reading import recipe_names
+from studies.table import read_structures
 from tests.bundles import write_untrained_bundle
 from tests.cluster.conftest import Call
 from tests.conftest import BEREA
@@ -27,6 +28,14 @@ search:
 objective: {{maximize: "diffusivity[pore,z]"}}
 settings: {{guidance_iterations: 3}}
 """
+
+
+OWN = """
+def lower(phases):
+    pores = phases[0]
+    return pores[: len(pores) // 2].sum() / pores.sum()
+"""
+"""Share of the pores in the lower half: about a half."""
 
 
 @pytest.fixture
@@ -100,9 +109,13 @@ def test_a_study_is_needed_otherwise(refused: Call) -> None:
     assert "give a study file or the name of a recipe" in refused("sweep")
 
 
-def test_a_sweep(call: Call, study: Path, repository: Path, closed_port: int) -> None:
-    """The whole program on a real local Ray, in a process of its own, with a RAY_ADDRESS that leads nowhere."""
-    code = "from cluster.cli import main; main()"
+def test_a_sweep(call: Call, study: Path, repository: Path, closed_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole program on a real local Ray, in a process of its own, with a RAY_ADDRESS that leads nowhere; it asks
+    for a property of the user's own, whose module only the driver's path knows."""
+    Path("own").mkdir()
+    Path("own/their_models.py").write_text(OWN)
+    study.write_text(study.read_text() + 'properties: {lower: their_models:lower}\ntargets: ["lower>=0.1"]\n')
+    code = "import sys; sys.path.append('own'); from cluster.cli import main; main()"
     command = [sys.executable, "-c", code, "sweep", str(study), "--trials", "2", "--json"]
     environment = os.environ | {"RAY_ADDRESS": f"127.0.0.1:{closed_port}", "PYTHONPATH": str(repository)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -110,11 +123,15 @@ def test_a_sweep(call: Call, study: Path, repository: Path, closed_port: int) ->
     summary = json.loads(done.stdout)
     assert (summary["trials_done"], summary["structures"], summary["failed"]) == (2, 2, 0)
     assert {row["status"] for row in summary["best_rows"]} <= {"attained", "missed"}
+    measured = read_structures(Path("runs/tiny"))
+    assert all(0.4 < value < 0.6 for value in measured["property_lower"].to_pylist())
+    assert set(measured["property_lower_outcome"].to_pylist()) == {"measured"}
     assert "sweep: 2 trials" in done.stderr and "structures/s" in done.stderr
     assert summary["warnings"] == []
     assert summary["time"]["busy_s"]["design-0"] > 0 and summary["stopped"] == "budget"
     folder = Path("runs/tiny")
     assert len(list((folder / "volumes").glob("*.parquet"))) == 2
+    monkeypatch.syspath_prepend("own")
     plan = call("sweep", study, "--trials", 5, "--check").stdout
     assert "(goes on with the study there)" in plan and "mean of the 2 structures there" in plan
 
@@ -128,6 +145,10 @@ def test_a_sweep(call: Call, study: Path, repository: Path, closed_port: int) ->
         (("low: 0.5, high: 0.7", "low: 1.3, high: 1.4"), ["[0, 1]"]),
         (("size: 32", "size: 33"), ["33x33x33"]),
         (("trials: 9", "trials: 0"), ["trials"]),
+        (
+            ("trials: 9", "trials: 9\nproperties: {lower: no_such_module:lower}"),
+            ["property lower: no_such_module:lower cannot be imported", "PYTHONPATH"],
+        ),
         (("size: 32", "size: ["), ["tiny.yaml"]),
         (
             ("fraction[pore]: {", "tpb_density: {"),

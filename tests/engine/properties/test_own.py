@@ -7,7 +7,7 @@ from engine.errors import InputError, WorkError
 from engine.guidance.targets import parse_target
 from engine.metrics import Metric, all_metrics, own_metrics, parse_metric
 from engine.outcomes import Measured, Outcome
-from engine.properties.own import OwnProperty, check_properties, named, parse_property, spelled
+from engine.properties.own import OwnProperty, check_properties, named, parse_property, sources, spelled
 
 HOT = torch.nn.functional.one_hot(torch.arange(27).reshape(3, 3, 3) % 2, 2).movedim(-1, 0).float()
 
@@ -58,6 +58,25 @@ def test_a_path_is_imported_when_it_is_called_and_not_before(tmp_path, monkeypat
         parse_property("b=their_models:other").load()
     with pytest.raises(InputError, match=r"cannot be imported .*put the folder of no_such on PYTHONPATH"):
         parse_property("b=no_such.place:f").load()
+
+
+def test_sources_are_the_users_own_files_and_packages(tmp_path, monkeypatch):
+    (tmp_path / "one_file.py").write_text("raise RuntimeError('is looked for, not run')")
+    (tmp_path / "whole" / "deep").mkdir(parents=True)
+    (tmp_path / "whole" / "__init__.py").write_text("")
+    (tmp_path / "parts" / "deep").mkdir(parents=True)  # a package without a file of its own
+    monkeypatch.syspath_prepend(tmp_path)
+    paths = (
+        "one_file:f",
+        "one_file:g",
+        "whole.deep.models:f",
+        "parts.deep:f",
+        "torch:mean",
+        "engine.measure:measure",
+        "no_such:f",
+    )
+    properties = [*named({f"p{number}": path for number, path in enumerate(paths)}), *named({"mine": share})]
+    assert sources(properties) == [tmp_path / name for name in ("one_file.py", "whole", "parts")]
 
 
 @pytest.mark.parametrize(
