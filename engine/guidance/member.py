@@ -15,7 +15,7 @@ from engine.guidance.newton import brought, one_hot, share, solved
 from engine.guidance.terms import MARGIN, Term, one_sided
 from engine.outcomes import DesignOutcome
 
-CORRECTIONS = 3  # Gauss-Newton steps after each redraw
+CORRECTIONS = 5  # Gauss-Newton steps after each redraw
 CURVE_CORRECTIONS = 6  # the same where a curve is asked for: each redraw takes back a little of every lag
 LARGEST_MOVE = 0.02  # share of the volume that one step may change: first order does not reach further
 ASCENT = 0.005  # share of the volume that one step towards an extreme changes

@@ -12,7 +12,8 @@ MARGIN = 0.7  # of each tolerance: the certificate's solver differs from ours by
 REST = 0.5  # tolerances from the goal within which a target no longer pushes: it is only held where it is
 ONE_SIDED = 0.005  # of a limit: how far inside a target with one limit is aimed, for the same reason
 MOST_GAIN = 64.0
-MOST_KEPT = 0.1  # that one step asks of what is kept, so that it never crowds out what was asked for
+MOST_KEPT = 0.1  # that one step asks of what is kept, and
+MOST_GAIN_KEPT = 8.0  # how much more, so that it does not crowd out what was asked for
 
 
 @dataclass
@@ -55,8 +56,8 @@ class Term:
 
     def missing(self, value: float) -> float:
         """What the next step is to bring."""
-        wanted = self.gain * self.distance(value)
-        return min(MOST_KEPT, max(-MOST_KEPT, wanted)) if self.kept else wanted
+        wanted = self.distance(value)
+        return self.gain * (min(MOST_KEPT, max(-MOST_KEPT, wanted)) if self.kept else wanted)
 
     def scaled(self, value: float, move: Move) -> Move:
         """With the gradient of the logarithm where distances are logarithmic."""
@@ -82,7 +83,7 @@ class Term:
         brought = (asked - self.distance(after)) / asked
         factor = min(2.0, max(0.5, 1 / brought)) if brought > 0 else 0.25 if self.is_curve else 2.0
         least = 0.05 if self.is_curve else 0.25
-        self.gain = min(MOST_GAIN, max(least, self.gain * factor**0.5))
+        self.gain = min(MOST_GAIN_KEPT if self.kept else MOST_GAIN, max(least, self.gain * factor**0.5))
 
     def _floored(self, value: float) -> float:
         """A value whose logarithm exists, and does not ask for the impossible; also where it is infinite."""

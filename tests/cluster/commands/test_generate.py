@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from engine.descriptors.surface import natural_surface_area
 from engine.export.volumes import read_volume
 from studies.table import read_structures
 from tests.cluster.conftest import Call
@@ -135,9 +136,9 @@ def test_design_says_how_sure_it_is_and_what_was_not_asked_for(call: Call, untra
     assert fraction["held"] == 2 and 0.2 < fraction["mean"] < 0.8 and 0 < fraction["error"] < 0.1
     assert area["sd"] >= 0 and document["copying"] is None and document["warnings"] == []
     assert {each["phase"] for each in document["beside"]} == {"pore", "solid"}
-    assert document["beside"][0]["expected_surface_area"] == pytest.approx(
-        4 * document["beside"][0]["fraction"] * (1 - document["beside"][0]["fraction"]), rel=1e-6
-    )  # the card's curve is that of independent pixels
+    share = document["beside"][0]["fraction"]
+    expected, _ = natural_surface_area([0.5, 0.25], share)  # the card's curve is that of independent pixels
+    assert document["beside"][0]["expected_surface_area"] == pytest.approx(expected, rel=1e-6)
     assert [each["status"] for each in document["structures"]] == ["attained", "attained"]
 
 
