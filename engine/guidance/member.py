@@ -15,7 +15,8 @@ from engine.guidance.newton import brought, one_hot, share, solved
 from engine.guidance.terms import MARGIN, Term, one_sided
 from engine.outcomes import DesignOutcome
 
-CORRECTIONS = 5  # Gauss-Newton steps after each redraw
+CORRECTIONS = 3  # Gauss-Newton steps after each redraw
+KEEPING_CORRECTIONS = 5  # the same where a surface is kept: each redraw takes back some of it
 CURVE_CORRECTIONS = 6  # the same where a curve is asked for: each redraw takes back a little of every lag
 LARGEST_MOVE = 0.02  # share of the volume that one step may change: first order does not reach further
 ASCENT = 0.005  # share of the volume that one step towards an extreme changes
@@ -75,7 +76,7 @@ class Member:
         if late and self.held is None:
             self.terms = [term for term in self.terms if not term.kept]
         before: list[float] = []
-        corrections = CURVE_CORRECTIONS if any(term.is_curve for term in self.terms) else CORRECTIONS
+        corrections = self._corrections()
         for step in range(corrections + 1):
             found = self.look(iteration)
             values = [each.value for each in found]
@@ -97,6 +98,11 @@ class Member:
                     return self.reached
                 self.logits = self.logits + change
         return self.reached if self._enough(iteration) else None
+
+    def _corrections(self) -> int:
+        if any(term.is_curve for term in self.terms):
+            return CURVE_CORRECTIONS
+        return KEEPING_CORRECTIONS if any(term.kept for term in self.terms) else CORRECTIONS
 
     def _enough(self, iteration: int) -> bool:
         """Whether to stop with the best state though not everything holds, or could go on."""
