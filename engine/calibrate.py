@@ -147,7 +147,9 @@ def mismatch(found: Statistics, wanted: Statistics) -> dict[str, float]:
     """Relative errors of the worst phase and axis: fraction and surface area (signed), curves (areas)."""
 
     def worst(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-        relative = (a / b - 1).ravel()
+        """Of [K, A]."""
+        # By the mean of the axes, since along one there may be none, as along fibres.
+        relative = ((a - b) / b.mean(axis=-1, keepdims=True)).ravel()
         return float(relative[np.abs(relative).argmax()])
 
     def curve(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
@@ -155,7 +157,7 @@ def mismatch(found: Statistics, wanted: Statistics) -> dict[str, float]:
         return float(relative_area(a[..., :lags], b[..., :lags]).max())
 
     return {
-        "fraction": worst(found.fraction, wanted.fraction),
+        "fraction": worst(found.fraction[:, None], wanted.fraction[:, None]),
         "surface_area": worst(found.surface, wanted.surface),
         "s2": curve(found.s2, wanted.s2),
         "lineal_path": curve(found.lineal, wanted.lineal),

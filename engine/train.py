@@ -3,13 +3,14 @@
     micrographs = read_micrographs([Path("rock.tif")], ("pore", "solid"))
     card = train(micrographs, Path("my_bundle"), PRESETS["cpu"])
 
+    card = calibrate(load_bundle("my_bundle"), micrographs, Path("calibrated"))
+
 Everything unfinished stands in `<out>/.training`; the same call goes on from there.
 """
 
 import json
 import shutil
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,6 @@ def train(
     networks = train_networks(micrographs, workspace, config, on_progress)
     if not networks.leads:
         return None
-    started = time.perf_counter()
     card = Card(
         name=out.resolve().name,
         material=material or out.resolve().name,
@@ -93,22 +93,76 @@ def train(
         grey=micrographs.grey,
         class_labels=micrographs.class_labels,
     )
-    # Saved and read back first: the calibration and every metric are those of the file (half precision), not of the
-    # networks in memory.
     channels = networks.autoencoder.config.latent_channels
     if micrographs.grey is not None:  # no volume comes of it: there is nothing to calibrate
         card = replace(card, calibration={"numbers": asdict(IMAGE_NUMBERS)}, metrics=dict(networks.metrics))
         card = save_bundle(out, card, networks.autoencoder, networks.denoiser, *_placeholders(channels, 1))
         shutil.rmtree(workspace)
         return card
+    # Saved and read back first: the calibration and every metric are those of the file (half precision), not of the
+    # networks in memory.
     save_bundle(workspace, card, networks.autoencoder, networks.denoiser, *_placeholders(channels, len(card.phases)))
     bundle = load_bundle(workspace, config.device)
+    card = replace(bundle.card, metrics=dict(networks.metrics))
+    return _calibrated(card, bundle, micrographs, out, config, on_progress)
+
+
+def calibrate(
+    bundle: Bundle,
+    micrographs: Micrographs,
+    out: Path,
+    *,
+    command: str = "",
+    on_progress: Report | None = None,
+) -> Card:
+    """The networks of a finished bundle with a calibration of their own by this version: a bundle anew.
+
+    Args:
+        bundle: of volumes.
+        micrographs: what it was trained on.
+        out: folder of the new bundle; new, empty, or holding this very calibration unfinished.
+        command: for the card, beside that of the training.
+
+    Raises:
+        InputError: other images than those of the training, a bundle without volumes, or `out` holds something else.
+        WorkError: the disk refused.
+    """
+    card = bundle.card
+    if card.grey is not None or card.classes:
+        raise InputError(f"{card.name}: is a bundle of images; only a bundle of volumes has a calibration")
+    ours = [(phase.name, phase.label) for phase in card.phases]
+    if ours != list(zip(micrographs.phases, micrographs.labels, strict=True)):
+        raise InputError(f"the images' phases are not those of {card.name} ({', '.join(card.phase_names)})")
+    if json.loads(json.dumps([asdict(record) for record in listed(micrographs.sources)])) != list(card.data):
+        raise InputError(f"these are not the images that {card.name} was trained on; its card lists them under 'data'")
+    check_folder(out)
+    (out / WORKSPACE).mkdir(parents=True, exist_ok=True)
+    recorded: dict[str, Any] = card.training["config"]  # read from JSON, which has lists for tuples
+    given: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in recorded.items()}
+    config = replace(TrainingConfig(**given), device=bundle.device)
+    kept = {name: value for name, value in card.metrics.items() if not name.startswith("calibration_") and name != KEY}
+    training = {**card.training, "calibration": command}
+    card = replace(card, name=out.resolve().name, metrics=kept, training=training)
+    return _calibrated(card, bundle, micrographs, out, config, on_progress)
+
+
+def _calibrated(
+    card: Card,
+    bundle: Bundle,
+    micrographs: Micrographs,
+    out: Path,
+    config: TrainingConfig,
+    on_progress: Report | None,
+) -> Card:
+    """Measure what the sampler needs to know of a bundle's networks, write the bundle and remove the workspace."""
+    started = time.perf_counter()
+    workspace = out / WORKSPACE
     inference = Inference(bundle)
     autocovariance, composition = latent_statistics(
         inference, CropSampler(micrographs, config.crop), len(card.phases), config.seed, config.calibration_crops
     )
     calibration = uncorrected(autocovariance)
-    bundle = Bundle(bundle.card, bundle.autoencoder, bundle.denoiser, calibration, composition, config.device)
+    bundle = Bundle(card, bundle.autoencoder, bundle.denoiser, calibration, composition, config.device)
     curve: list[dict[str, Any]] = []
     if config.calibrate and not micrographs.classes:  # classes are of images: no volume could be judged by them
         wanted = image_statistics(micrographs)
@@ -135,14 +189,14 @@ def train(
         calibration, _ = match_composition(bundle, inference, numbers, wanted, seeds, config.crop, rounds=2)
     settled = asdict(calibration.numbers)
     chosen = next((entry for entry in curve if all(entry[name] == value for name, value in settled.items())), {})
-    metrics: Mapping[str, Any] = {**networks.metrics} | {
+    metrics = dict(card.metrics) | {
         f"calibration_{name}_error": chosen[name]
         for name in ("fraction", "surface_area", "s2", "lineal_path", "autocovariance", "rhythm")
         if chosen
     }
-    metrics = {**metrics, KEY: training_curves(micrographs, config.crop, config.seed)}
-    card = replace(card, calibration={"numbers": asdict(calibration.numbers), "curve": curve}, metrics=dict(metrics))
-    card = save_bundle(out, card, networks.autoencoder, networks.denoiser, calibration, composition)
+    metrics |= {KEY: training_curves(micrographs, config.crop, config.seed)}
+    card = replace(card, calibration={"numbers": asdict(calibration.numbers), "curve": curve}, metrics=metrics)
+    card = save_bundle(out, card, bundle.autoencoder, bundle.denoiser, calibration, composition)
     shutil.rmtree(workspace)
     return card
 

@@ -84,6 +84,14 @@ def train(
     ] = "",
     source: Annotated[str, typer.Option(metavar="TEXT", help="Where the images come from, for the card.")] = "",
     licence: Annotated[str, typer.Option(metavar="TEXT", help="Licence of the images, for the card.")] = "",
+    networks: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="BUNDLE",
+            help="Take the networks of this finished bundle, trained on the same images, and calibrate them anew.",
+        ),
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Examine the images and say what they are good for; train nothing.")
     ] = False,
@@ -99,6 +107,7 @@ def train(
       mesoforge train --images xy=top.tif --images xz,yz=sides/*.png --phases pore,solid --out layered
       mesoforge train --check rock.tif
       mesoforge train --images sem/*.png --grey --out grey_bundle
+      mesoforge train --from my_bundle --images rock.tif --phases pore,solid --out calibrated
     """
     from engine.micrographs.grey import read_grey
     from engine.micrographs.read import read_micrographs
@@ -119,6 +128,8 @@ def train(
     if out is not None:
         check_folder(out)
         check_place(out)
+    if networks is not None and (grey or by_class or check or steps is not None or setting):
+        raise InputError("--from: the bundle's card says how it was trained; leave out other settings of a training")
     config = _configuration(preset, steps, seed, setting or [])
     names = phases.split(",") if phases is not None else []
     if check:
@@ -146,6 +157,16 @@ def train(
             minimum=config.crop,
             classes=by_class,
         )
+    command = shlex.join(["mesoforge", *context.obj])
+    if networks is not None:
+        from engine.models.bundle import load_bundle
+        from engine.train import calibrate
+
+        print(micrographs.describe())
+        with kept_on_interrupt(f"what was measured is in {out}; the same command goes on"), _Stages() as stages:
+            calibrate(load_bundle(networks), micrographs, out, command=command, on_progress=stages.report)
+        print(f"wrote {out}")
+        return
     speaks = int(os.environ.get("RANK", "0")) == 0  # of several processes (torchrun) one does
     if speaks:
         print("\n".join(_plan(micrographs, config, out)))
@@ -155,7 +176,7 @@ def train(
             out,
             config,
             material=material,
-            command=shlex.join(["mesoforge", *context.obj]),
+            command=command,
             source=source,
             licence=licence,
             on_progress=stages.report,

@@ -15,7 +15,7 @@ from engine.micrographs.micrograph import Micrographs
 from engine.models.bundle import CARD, WEIGHTS, find_bundles, load_bundle, read_card
 from engine.outcomes import DesignOutcome, Outcome
 from engine.request import Request, Settings
-from engine.train import WORKSPACE, train
+from engine.train import WORKSPACE, calibrate, train
 from tests.engine.models.tiny import CONFIG, level_cut, micrographs
 
 FAST = Settings(steps=2, refine_passes=1, guidance_iterations=3)
@@ -54,6 +54,28 @@ def test_the_bundle_is_whole_and_says_where_it_comes_from(folder):
     assert card.data[0]["name"] == "cut.png" and card.licence == "CC0" and card.training["seed"] == 0
     assert card.voxel_size_um == 0.5 and card.descriptors == ()
     assert (folder / WEIGHTS).stat().st_size < 20e6
+
+
+def test_the_networks_of_a_finished_bundle_are_calibrated_anew(bundle, folder, tmp_path):
+    """The same bundle comes of it, whose volumes are the same: calibration sees the saved networks only."""
+    out = tmp_path / "again"
+    card = calibrate(bundle, micrographs(), out, command="train again")
+    assert sorted(path.name for path in out.iterdir()) == [CARD, WEIGHTS]
+    assert card.training == {**bundle.card.training, "calibration": "train again"} and card.name == "again"
+    assert card.metrics == bundle.card.metrics and card.calibration == bundle.card.calibration
+    assert card.weights_sha256 == bundle.card.weights_sha256 and card.hash == bundle.card.hash
+
+
+def test_a_calibration_wants_the_images_of_the_training_and_a_place(bundle, folder, tmp_path):
+    other = micrographs()
+    with pytest.raises(InputError, match="not the images that toy was trained on"):
+        strange = [replace(source, sha256="0" * 64) for source in other.sources]
+        calibrate(bundle, replace(other, sources=tuple(strange)), tmp_path / "a")
+    with pytest.raises(InputError, match="phases are not those of toy"):
+        calibrate(bundle, replace(other, phases=("stone", "air")), tmp_path / "b")
+    with pytest.raises(InputError, match="finished bundle"):
+        calibrate(bundle, other, folder)
+    assert not (tmp_path / "a").exists()
 
 
 def test_bundles_are_found_by_name(folder, monkeypatch):
