@@ -8,6 +8,7 @@ its surface could not be kept. Where a target itself speaks of interfaces, none 
 Shapes: `K` phases, `D H W` voxels.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from engine.descriptors.surface import natural_surface_area, soft_surface_area
 from engine.guidance.moves import Evaluation, Move, centred, scaled, smooth
+from engine.guidance.newton import moved
 from engine.guidance.targets import Target
 from engine.guidance.terms import Term
 from engine.metrics import Metric
@@ -65,7 +67,7 @@ class RelativeSurface:
     def __call__(self, hard: Tensor, soft: Tensor, miss: Callable[[float], float]) -> Evaluation:
         fraction = float(hard[self._phase].mean())
         if not 0 < fraction < 1:
-            return Evaluation(value=1.0, moves=())  # no interface, none to keep
+            return Evaluation(value=math.nan, moves=())  # no interface, and no way to one
         with torch.enable_grad():
             mask = hard[self._phase].detach().clone().requires_grad_(True)
             area = soft_surface_area(mask, periodic=self._periodic)
@@ -75,4 +77,16 @@ class RelativeSurface:
         gradient = torch.zeros_like(soft)
         gradient[self._phase] = by_mask / natural - value * slope / (natural * mask.numel())
         calm = torch.stack([smooth(smooth(each, self._periodic), self._periodic) for each in centred(gradient, soft)])
-        return Evaluation(value=value, moves=(Move(gradient=gradient, direction=scaled(calm, soft)),))
+        # At the fractions as they are: the shortest way to less surface is less of the phase.
+        direction = scaled(_of_equal_fractions(calm, soft), soft)
+        return Evaluation(value=value, moves=(Move(gradient=gradient, direction=direction),))
+
+
+def _of_equal_fractions(direction: Tensor, soft: Tensor) -> Tensor:
+    """Less what is the same at every voxel and changes the fractions as it does, to first order."""
+    phases, p = len(soft), soft.flatten(1).double()
+    by_constants = torch.diag(p.sum(dim=1)) - p @ p.T
+    by_direction = moved(soft, direction).flatten(1).sum(dim=1, dtype=torch.float64)
+    constants = torch.linalg.lstsq(by_constants, by_direction.unsqueeze(1), driver="gelsd").solution
+    shifted: Tensor = direction - constants.to(direction).view(phases, 1, 1, 1)
+    return shifted

@@ -71,9 +71,9 @@ class Member:
         Args:
             iteration: redraws before this one.
             settled: redrawn along every axis; only then a state is remembered as the best.
-            late: what was asked for should hold by now; where it does not, nothing more is kept of the material.
+            late: everything should hold by now; where it does not, nothing more is kept of the material.
         """
-        if late and self.held is None:
+        if self.best_rank[0] > 0 and (late or self._waited(iteration)):
             self.terms = [term for term in self.terms if not term.kept]
         before: list[float] = []
         corrections = self._corrections()
@@ -108,6 +108,10 @@ class Member:
         """Whether to stop with the best state though not everything holds, or could go on."""
         if self.extreme is not None:
             return self.best_rank[0] == 0 and iteration - self.improved >= PATIENCE
+        return self._waited(iteration)
+
+    def _waited(self, iteration: int) -> bool:
+        """Whether what was asked for has held for long enough."""
         return self.held is not None and iteration - self.held >= YIELDING
 
     def _remember(self, values: Sequence[float], iteration: int) -> None:

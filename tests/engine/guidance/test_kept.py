@@ -1,5 +1,7 @@
 """The surfaces that guidance keeps, with an identity prior on level cuts."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,7 +9,11 @@ import torch.nn.functional as F
 from engine.descriptors.surface import natural_surface_area, surface_area
 from engine.descriptors.two_point import directional_s2
 from engine.guidance.kept import WITHIN, RelativeSurface, kept_count, kept_terms
+from engine.guidance.member import YIELDING, Member
+from engine.guidance.newton import brought, logits, moved
+from engine.guidance.steering import steered
 from engine.guidance.targets import parse_target
+from engine.guidance.terms import Term
 from engine.guidance.volume import guide
 from engine.outcomes import DesignOutcome
 from engine.properties.transport import solve
@@ -68,6 +74,33 @@ def test_an_extreme_keeps_the_surface():
     assert result.outcome is DesignOutcome.ATTAINED and abs(relative(pore, training) - 1) <= WITHIN
 
 
+@pytest.mark.parametrize(("held", "rank", "late", "gives_up"), [
+    (0, 1, False, True),  # all targets have held for long enough
+    (None, 2, True, True),  # they do not, and it is late
+    (YIELDING - 1, 1, False, False),
+    (None, 2, False, False),
+    (0, 0, True, False),  # everything has held
+])  # fmt: skip
+def test_when_a_surface_is_given_up(held, rank, late, gives_up):
+    soft = soft_volume(1, cut=0.2)
+    targets = [parse_target("maximize fraction[pore]"), parse_target("fraction[pore]<=0.45")]
+    terms = [Term(each, steered(each.metric, PHASES)) for each in targets]
+    member = Member(logits(soft), terms + kept_terms(targets, PHASES, training_of(soft)))
+    member.held, member.best_rank = held, (rank, 0.5)
+    member.correct(YIELDING, settled=False, late=late)
+    assert any(term.kept for term in member.terms) != gives_up
+
+
+def test_a_surface_is_kept_at_the_fractions_as_they_are():
+    """The shortest way to less surface would be less of the phase."""
+    soft = soft_volume(1, cut=0.2)
+    hard = torch.stack([soft.argmax(dim=0) == k for k in range(2)]).float()
+    [move] = RelativeSurface(0, [0.35, 0.345])(hard, soft, lambda value: 0.0).moves
+    change = moved(soft, move.direction).sum(dim=(1, 2, 3))
+    assert float(change.abs().max()) < 1e-3 * float(moved(soft, move.direction).abs().sum())
+    assert brought(soft, move, move.direction) > 0
+
+
 @pytest.mark.parametrize("periodic", [False, True])
 def test_the_gradient_is_that_of_the_ratio(periodic):
     s2 = [0.4, 0.3]
@@ -97,7 +130,7 @@ def test_a_volume_of_one_phase_has_nothing_to_keep():
         hard = torch.zeros(2, 4, 4, 4)
         hard[index] = 1
         found = RelativeSurface(0, [0.4, 0.3])(hard, 0.9 * hard + 0.05, lambda value: 0.0)
-        assert found.value == 1 and found.moves == ()
+        assert math.isnan(found.value) and found.moves == ()
 
 
 def test_of_two_phases_one_and_none_where_a_target_speaks_of_interfaces():
