@@ -57,10 +57,10 @@ def test_an_interrupt_comes_through(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_function_of_the_users_own_is_asked_for_and_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the real engine, in this process."""
-    (tmp_path / "their_models.py").write_text("def share(phases):\n    return phases[0].mean()\n")
+    (tmp_path / "pool_models.py").write_text("def share(phases):\n    return phases[0].mean()\n")
     monkeypatch.syspath_prepend(tmp_path)
     write_untrained_bundle(tmp_path / "noise")
-    own = parse_property("my_share=their_models:share")
+    own = parse_property("my_share=pool_models:share")
     asked = Request(
         structure_id="a",
         bundle=str(tmp_path / "noise"),

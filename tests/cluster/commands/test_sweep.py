@@ -113,8 +113,8 @@ def test_a_sweep(call: Call, study: Path, repository: Path, closed_port: int, mo
     """The whole program on a real local Ray, in a process of its own, with a RAY_ADDRESS that leads nowhere; it asks
     for a property of the user's own, whose module only the driver's path knows."""
     Path("own").mkdir()
-    Path("own/their_models.py").write_text(OWN)
-    study.write_text(study.read_text() + 'properties: {lower: their_models:lower}\ntargets: ["lower>=0.1"]\n')
+    Path("own/sweep_models.py").write_text(OWN)
+    study.write_text(study.read_text() + 'properties: {lower: sweep_models:lower}\ntargets: ["lower>=0.1"]\n')
     code = "import sys; sys.path.append('own'); from cluster.cli import main; main()"
     command = [sys.executable, "-c", code, "sweep", str(study), "--trials", "2", "--json"]
     environment = os.environ | {"RAY_ADDRESS": f"127.0.0.1:{closed_port}", "PYTHONPATH": str(repository)}
