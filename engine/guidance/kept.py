@@ -22,6 +22,7 @@ from engine.guidance.terms import Term
 from engine.metrics import Metric
 
 WITHIN = 0.08  # of the natural surface; among natural volumes of 64^3 and one fraction it scatters by 6 to 9 % (sd)
+SMOOTHINGS = 6  # of the direction: interfaces shall undulate over some voxels; after two they only get ragged
 SPEAKING = frozenset({"surface_area", "mean_chord", "s2_discrepancy", "lineal_path_discrepancy", "tpb_density"})
 """Metrics that say how much interface there is."""
 
@@ -76,7 +77,9 @@ class RelativeSurface:
         value = float(area.detach()) / natural
         gradient = torch.zeros_like(soft)
         gradient[self._phase] = by_mask / natural - value * slope / (natural * mask.numel())
-        calm = torch.stack([smooth(smooth(each, self._periodic), self._periodic) for each in centred(gradient, soft)])
+        calm = centred(gradient, soft)
+        for _ in range(SMOOTHINGS):
+            calm = torch.stack([smooth(each, self._periodic) for each in calm])
         # At the fractions as they are: the shortest way to less surface is less of the phase.
         direction = scaled(_of_equal_fractions(calm, soft), soft)
         return Evaluation(value=value, moves=(Move(gradient=gradient, direction=direction),))
