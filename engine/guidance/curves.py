@@ -56,7 +56,7 @@ class Curve:
         return Evaluation(value=value, moves=tuple(moves))
 
     def _calm(self, slope: Tensor) -> Tensor:
-        return smooth(smooth(slope, self._periodic), self._periodic)
+        return smooth(slope, self._periodic, times=2)
 
 
 def s2_curve(mask: NDArray[np.bool_], lags: int, periodic: bool = False) -> NDArray[np.float64]:

@@ -77,9 +77,7 @@ class RelativeSurface:
         value = float(area.detach()) / natural
         gradient = torch.zeros_like(soft)
         gradient[self._phase] = by_mask / natural - value * slope / (natural * mask.numel())
-        calm = centred(gradient, soft)
-        for _ in range(SMOOTHINGS):
-            calm = torch.stack([smooth(each, self._periodic) for each in calm])
+        calm = torch.stack([smooth(each, self._periodic, SMOOTHINGS) for each in centred(gradient, soft)])
         # At the fractions as they are: the shortest way to less surface is less of the phase.
         direction = scaled(_of_equal_fractions(calm, soft), soft)
         return Evaluation(value=value, moves=(Move(gradient=gradient, direction=direction),))

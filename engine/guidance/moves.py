@@ -77,14 +77,14 @@ def scaled(direction: Tensor, soft: Tensor) -> Tensor:
     return direction / ((band * direction.square()).sum() / band.sum().clamp(min=1e-12)).sqrt().clamp(min=1e-20)
 
 
-def smooth(field: Tensor, periodic: bool = False) -> Tensor:
-    """[D, H, W] over its nearest neighbours."""
+def smooth(field: Tensor, periodic: bool = False, times: int = 1) -> Tensor:
+    """[D, H, W] over its nearest neighbours, again and again."""
     if periodic:
-        for axis in range(3):
+        for axis in times * (0, 1, 2):
             field = 0.5 * field + 0.25 * (field.roll(1, axis) + field.roll(-1, axis))
         return field
     out = field[None, None]
-    for axis in range(3):
+    for axis in times * (0, 1, 2):
         kernel = field.new_tensor([0.25, 0.5, 0.25]).view([1, 1] + [3 if a == axis else 1 for a in range(3)])
         out = F.conv3d(out, kernel, padding=[1 if a == axis else 0 for a in range(3)])
     return out[0, 0]

@@ -313,7 +313,7 @@ class Descriptor:
             indicators = hard.detach().clone().requires_grad_(True)
             value = self._number(indicators)
             [gradient] = torch.autograd.grad(value, indicators)
-        calm = torch.stack([smooth(smooth(each, self._periodic), self._periodic) for each in centred(gradient, soft)])
+        calm = torch.stack([smooth(each, self._periodic, times=2) for each in centred(gradient, soft)])
         return Evaluation(value=float(value.detach()), moves=(Move(gradient=gradient, direction=scaled(calm, soft)),))
 
 

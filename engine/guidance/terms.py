@@ -1,11 +1,18 @@
 """The terms of guidance: what a volume is to have, where each is aimed at, and how far off it is."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from engine.guidance.curves import Curve
 from engine.guidance.moves import Move, Steered
+from engine.guidance.steering import steered
 from engine.guidance.targets import Target
+
+if TYPE_CHECKING:
+    from engine.properties.materials import Materials
+    from engine.properties.own import OwnProperty
 
 FLOOR = 0.02  # of the goal: a value is kept off 0 by this much, so that its logarithm exists
 MARGIN = 0.7  # of each tolerance: the certificate's solver differs from ours by some tenths of a per cent
@@ -88,6 +95,18 @@ class Term:
     def _floored(self, value: float) -> float:
         """A value whose logarithm exists, and does not ask for the impossible; also where it is infinite."""
         return aim(self.target) / FLOOR if math.isinf(value) else max(value, FLOOR * aim(self.target))
+
+
+def asked_terms(
+    targets: Sequence[Target],
+    phases: Sequence[str],
+    material: "Materials | None" = None,
+    training: Mapping[str, Sequence[float]] | None = None,
+    periodic: bool = False,
+    properties: "Sequence[OwnProperty]" = (),
+) -> list[Term]:
+    """What was asked of one volume; arguments and errors as for `steered`."""
+    return [Term(each, steered(each.metric, phases, material, training, periodic, properties)) for each in targets]
 
 
 def one_sided(target: Target) -> bool:

@@ -27,7 +27,7 @@ from engine.guidance.member import Member
 from engine.guidance.newton import logits
 from engine.guidance.steering import steered
 from engine.guidance.targets import Target
-from engine.guidance.terms import Term
+from engine.guidance.terms import asked_terms
 from engine.outcomes import DesignOutcome
 
 if TYPE_CHECKING:
@@ -104,9 +104,8 @@ def guide(
     made_of, own = materials or [None] * len(targets), properties or [()] * len(targets)
     members = []
     for p, wanted, material, functions in zip(probabilities, targets, made_of, own, strict=True):
-        steer = [steered(each.metric, phases, material, training, periodic, functions) for each in wanted]
-        terms = [Term(target, steering) for target, steering in zip(wanted, steer, strict=True)]
-        members.append(Member(logits(p), terms + kept_terms(wanted, phases, training, periodic)))
+        asked = asked_terms(wanted, phases, material, training, periodic, functions)
+        members.append(Member(logits(p), asked + kept_terms(wanted, phases, training, periodic)))
     least = min(LEAST_ROUNDS, max_iterations)
     done: dict[int, DesignOutcome] = {}
     for iteration in range(max_iterations):

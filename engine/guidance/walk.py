@@ -12,9 +12,8 @@ from torch import Tensor
 from engine.guidance.member import Member
 from engine.guidance.moves import Evaluation
 from engine.guidance.newton import logits
-from engine.guidance.steering import steered
 from engine.guidance.targets import Target
-from engine.guidance.terms import MARGIN, Term
+from engine.guidance.terms import MARGIN, asked_terms
 
 if TYPE_CHECKING:
     from engine.properties.materials import Materials
@@ -38,7 +37,7 @@ class Walk:
         periodic: bool = False,
         properties: "Sequence[OwnProperty]" = (),
     ) -> None:
-        terms = [Term(each, steered(each.metric, phases, material, training, periodic, properties)) for each in targets]
+        terms = asked_terms(targets, phases, material, training, periodic, properties)
         self._member = Member(torch.empty(0), terms)
 
     @property

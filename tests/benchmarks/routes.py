@@ -5,9 +5,9 @@
 
 Sets of targets are functions of the bundle: goals are multiples of what its own unguided volumes have, and surface and
 S2 are set beside those of unguided volumes at the same fraction. A route that cannot lead to a set is refused and says
-so. Requests run one by one, so a time is that of one structure; processor seconds, of all
-threads, since other work may share the machine. Judged on the certified values;
-everything is kept under runs/benchmarks, so a run that is stopped goes on.
+so. Requests run one by one, so a time is that of one structure; processor seconds, of all threads, since other work may
+share the machine. Judged on the certified values; everything is kept under runs/benchmarks, so a run that is stopped
+goes on.
 """
 
 import argparse
