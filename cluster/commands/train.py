@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from engine.models.presets import TrainingConfig
     from engine.models.training import TrainingProgress
 
+OF_CALIBRATION = ("networks", "images", "more", "phases", "segment", "region", "voxel_size_um", "out")
+"""What goes with --from."""
 LINE = 110
 """Columns of the findings of --check."""
 
@@ -115,6 +117,8 @@ def train(
     from engine.train import train as train_bundle
     from studies.folder import check_place
 
+    if networks is not None:
+        _check_calibration(context, networks)
     paths = [*(images or []), *(more or [])]
     by_class = _by_class(classes or [])
     if not paths and not by_class:
@@ -128,8 +132,6 @@ def train(
     if out is not None:
         check_folder(out)
         check_place(out)
-    if networks is not None and (grey or by_class or check or steps is not None or setting):
-        raise InputError("--from: the bundle's card says how it was trained; leave out other settings of a training")
     config = _configuration(preset, steps, seed, setting or [])
     names = phases.split(",") if phases is not None else []
     if check:
@@ -143,6 +145,11 @@ def train(
         print("\n".join([*_plan(found, config, out), "", *_diagnosis(findings)]))
         return
     assert out is not None
+    finished = None
+    if networks is not None:
+        from engine.models.bundle import load_bundle
+
+        finished = load_bundle(networks)
     if grey:
         micrographs = read_grey(
             paths, region=region, voxel_size_um=voxel_size_um, minimum=config.crop, classes=by_class
@@ -154,17 +161,16 @@ def train(
             segment=segment,
             region=region,
             voxel_size_um=voxel_size_um,
-            minimum=config.crop,
+            minimum=config.crop if finished is None else finished.card.crop,
             classes=by_class,
         )
     command = shlex.join(["mesoforge", *context.obj])
-    if networks is not None:
-        from engine.models.bundle import load_bundle
+    if finished is not None:
         from engine.train import calibrate
 
         print(micrographs.describe())
         with kept_on_interrupt(f"what was measured is in {out}; the same command goes on"), _Stages() as stages:
-            calibrate(load_bundle(networks), micrographs, out, command=command, on_progress=stages.report)
+            calibrate(finished, micrographs, out, command=command, on_progress=stages.report)
         print(f"wrote {out}")
         return
     speaks = int(os.environ.get("RANK", "0")) == 0  # of several processes (torchrun) one does
@@ -189,6 +195,15 @@ def train(
         print(f"try it: mesoforge sample --model {out}{of_class} --count 16 --out {out.name}_images")
     else:
         print(f"try it: mesoforge reconstruct --model {out} --count 4 --size 64 --seed 1 --out {out.name}_volumes")
+
+
+def _check_calibration(context: typer.Context, networks: str) -> None:
+    """Refuse what a calibration anew would pass over: the card of the bundle says how it was trained, and of what."""
+    for parameter in context.command.params:
+        name, option = parameter.name or "", next(iter(parameter.opts), "")
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE" and name not in OF_CALIBRATION:
+            raise InputError(f"--from {networks}: its card says how it was trained, and of what; leave out {option}")
 
 
 def _by_class(given: list[str]) -> dict[str, list[str | Path]]:

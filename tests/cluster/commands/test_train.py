@@ -50,6 +50,26 @@ def test_what_training_needs(refused: Call, images: Path) -> None:
     assert "smaller than the training crop" in refused("train", "--check", images / "small.npy")
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--preset", "gpu"),
+        ("--seed", 3),
+        ("--steps", 5),
+        ("--set", "crop=32"),
+        ("--material", "m"),
+        ("--grey",),
+        ("--check",),
+    ],
+)
+def test_what_does_not_go_with_networks_of_a_finished_bundle(
+    refused: Call, images: Path, tmp_path: Path, more: tuple[object, ...]
+) -> None:
+    """Passed over silently it would seem to count."""
+    asked = refused(*options(images), "--from", "my_bundle", *more)
+    assert f"leave out {more[0]}" in asked and not (tmp_path / "cwd" / "bundle").exists()
+
+
 def test_a_volume_says_that_it_trains_on_its_slices(call: Call) -> None:
     np.save("volume.npy", np.random.default_rng(0).integers(0, 2, (64, 64, 64), dtype=np.uint8))
     called = call("train", "--images", "volume.npy", "--phases", "a,b", "--out", "bundle", "--check")
