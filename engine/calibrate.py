@@ -28,11 +28,11 @@ from engine.models.bundle import Bundle
 from engine.models.inference import Inference
 from engine.models.presets import TrainingConfig
 from engine.sampling.composition import Composition, fit_composition
-from engine.sampling.moments import BINS, MomentMatching
+from engine.sampling.moments import MomentMatching, bin_count
 from engine.sampling.multiplane import Calibration, MirroredNoise, Noise, SamplerNumbers
 from engine.sampling.spectra import axial_autocovariance, radial_autocovariance, volume_spectrum
 
-TAPER = 13.0  # latent pixels: below half of the 16 of a crop, so that the autocovariance ends inside what was seen
+TAPER = 13 / 16  # of a crop's side: the autocovariance ends inside what was seen, where there still are pairs of pixels
 LAGS = 32
 
 
@@ -66,20 +66,21 @@ def latent_statistics(
     hot = one_hot(drawn.indices, phases).to(inference.device)
     latents = inference.encode(hot).cpu()  # [M, C, h, w]
     centred = latents - latents.mean(dim=(0, 2, 3))[:, None, None]
+    taper = TAPER * latents.shape[-1]
     if crops.anisotropic:
-        autocovariance = axial_autocovariance(centred, drawn.planes, TAPER)
+        autocovariance = axial_autocovariance(centred, drawn.planes, taper)
     else:
-        autocovariance = radial_autocovariance(centred, TAPER)
+        autocovariance = radial_autocovariance(centred, taper)
     return autocovariance, fit_composition(latents, hot.mean(dim=(2, 3)).cpu())
 
 
-def uncorrected(autocovariance: Tensor, numbers: SamplerNumbers | None = None) -> Calibration:
-    """A calibration that corrects nothing yet."""
+def uncorrected(autocovariance: Tensor, side: int, numbers: SamplerNumbers | None = None) -> Calibration:
+    """A calibration that corrects nothing yet; `side` latent pixels to a crop."""
     kinds = autocovariance.shape[:-1]  # [C], or [C, 3]
     return Calibration(
         autocovariance=autocovariance,
         shift=torch.zeros(1, kinds[0]),
-        log_gain=torch.zeros(1, *kinds, BINS),
+        log_gain=torch.zeros(1, *kinds, bin_count(side)),
         numbers=numbers or SamplerNumbers(),
     )
 
@@ -212,7 +213,9 @@ def match_moments(
     n = side // bundle.factor
     autocovariance = bundle.calibration.autocovariance
     power = volume_spectrum(autocovariance.cpu(), (n, n, n)).float().to(bundle.device)
-    matching = MomentMatching(power, mean.to(bundle.device), by_axis=bundle.calibration.by_axis)
+    matching = MomentMatching(
+        power, mean.to(bundle.device), side=bundle.card.latent_crop, by_axis=bundle.calibration.by_axis
+    )
     noise = MirroredNoise(seeds, bundle.device)
     latents = sample_latents(bundle, inference, (side, side, side), numbers, noise, after_step=matching)
     calibration = Calibration(

@@ -329,7 +329,9 @@ def sample_latents(
     else:
         spectral_filter = SpectralFilter(calibration.autocovariance, latent)
         fused = spectral(denoise, spectral_filter, told_of)
-        correction = MomentCorrection(calibration.shift, calibration.log_gain, latent, numbers.steps, told_of)
+        correction = MomentCorrection(
+            calibration.shift, calibration.log_gain, latent, numbers.steps, told_of, side=bundle.card.latent_crop
+        )
     if any(fractions):
         fused = steer_mean(fused, bundle.composition, fractions)
     channels = bundle.autoencoder.config.latent_channels

@@ -44,6 +44,7 @@ def train(
     command: str = "",
     source: str = "",
     licence: str = "",
+    start: Bundle | None = None,
     on_progress: Report | None = None,
 ) -> Card | None:
     """Train a bundle, or go on with one that was interrupted.
@@ -53,22 +54,31 @@ def train(
         out: folder of the bundle; new, empty, or holding this very training unfinished.
         config: how.
         material, command, source, licence: for the card.
+        start: a bundle whose networks are trained on, as far as they fit (fine-tuning); None starts anew.
         on_progress: called after each step of each stage.
 
     Returns:
         the card of the finished bundle; None in all but the first of several processes (`torchrun`).
 
     Raises:
-        InputError: `out` holds something else, or a finished bundle.
+        InputError: `out` holds something else, or a finished bundle; `start` does not fit.
         WorkError: the disk refused.
         KeyboardInterrupt: stopped; everything but the step under way is kept.
     """
     check_folder(out)
     out.mkdir(parents=True, exist_ok=True)
     workspace = out / WORKSPACE
-    networks = train_networks(micrographs, workspace, config, on_progress)
+    networks = train_networks(micrographs, workspace, config, on_progress, start=start)
     if not networks.leads:
         return None
+    training = {"command": command, "seed": config.seed, "config": asdict(config), "torch": torch.__version__}
+    if start is not None:
+        training["start"] = {
+            "name": start.card.name,
+            "material": start.card.material,
+            "licence": start.card.licence,
+            "hash": start.card.hash,
+        }
     card = Card(
         name=out.resolve().name,
         material=material or out.resolve().name,
@@ -85,7 +95,7 @@ def train(
         data=tuple(asdict(record) for record in listed(micrographs.sources)),
         source=source,
         licence=licence,
-        training={"command": command, "seed": config.seed, "config": asdict(config), "torch": torch.__version__},
+        training=training,
         metrics={},
         weights_sha256="",
         classes=micrographs.classes,
@@ -161,7 +171,7 @@ def _calibrated(
     autocovariance, composition = latent_statistics(
         inference, CropSampler(micrographs, config.crop), len(card.phases), config.seed, config.calibration_crops
     )
-    calibration = uncorrected(autocovariance)
+    calibration = uncorrected(autocovariance, card.latent_crop)
     bundle = Bundle(card, bundle.autoencoder, bundle.denoiser, calibration, composition, config.device)
     curve: list[dict[str, Any]] = []
     if config.calibrate and not micrographs.classes:  # classes are of images: no volume could be judged by them
@@ -219,4 +229,4 @@ def _placeholders(channels: int, phases: int) -> tuple[Calibration, Composition]
     nothing = Composition(
         offset=torch.zeros(phases), slope=torch.zeros(phases, channels), covariance=torch.eye(channels)
     )
-    return uncorrected(torch.zeros(channels, 1)), nothing
+    return uncorrected(torch.zeros(channels, 1), 1), nothing

@@ -12,7 +12,7 @@ from engine.models.crop_descriptors import DescriptorScale
 from engine.models.denoiser import Denoiser, DenoiserConfig
 from engine.models.training_curves import KEY
 from engine.sampling.composition import Composition
-from engine.sampling.moments import BINS
+from engine.sampling.moments import bin_count
 from engine.sampling.multiplane import Calibration, SamplerNumbers
 
 
@@ -37,7 +37,7 @@ def write_untrained_bundle(
     calibration = Calibration(
         autocovariance=torch.tensor([[1.0, 0.5, 0.2, 0.0, 0.0, 0.0, 0.0, 0.0]]).repeat(channels, 1),
         shift=torch.zeros(4, channels),
-        log_gain=torch.zeros(4, channels, BINS),
+        log_gain=torch.zeros(4, channels, bin_count(16)),
         numbers=numbers,
     )
     composition = Composition(

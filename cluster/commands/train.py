@@ -94,6 +94,15 @@ def train(
             help="Take the networks of this finished bundle, trained on the same images, and calibrate them anew.",
         ),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--start",
+            metavar="BUNDLE",
+            help="Train on from the networks of this bundle, of whatever material: fewer --steps do. Layers that "
+            "depend on the number of phases start anew.",
+        ),
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Examine the images and say what they are good for; train nothing.")
     ] = False,
@@ -109,6 +118,7 @@ def train(
       mesoforge train --images xy=top.tif --images xz,yz=sides/*.png --phases pore,solid --out layered
       mesoforge train --check rock.tif
       mesoforge train --images sem/*.png --grey --out grey_bundle
+      mesoforge train --start berea --steps 1500 --images rock.tif --phases pore,solid --out my_bundle
       mesoforge train --from my_bundle --images rock.tif --phases pore,solid --out calibrated
     """
     from engine.micrographs.grey import read_grey
@@ -145,11 +155,10 @@ def train(
         print("\n".join([*_plan(found, config, out), "", *_diagnosis(findings)]))
         return
     assert out is not None
-    finished = None
-    if networks is not None:
-        from engine.models.bundle import load_bundle
+    from engine.models.bundle import load_bundle
 
-        finished = load_bundle(networks)
+    finished = None if networks is None else load_bundle(networks)
+    first = None if start is None else load_bundle(start)
     if grey:
         micrographs = read_grey(
             paths, region=region, voxel_size_um=voxel_size_um, minimum=config.crop, classes=by_class
@@ -185,6 +194,7 @@ def train(
             command=command,
             source=source,
             licence=licence,
+            start=first,
             on_progress=stages.report,
         )
     if not speaks:

@@ -35,7 +35,7 @@ class AutoencoderConfig:
     """Standard deviation of the Gaussian window in pixels. Narrower, interfaces between two latent pixels go unseen;
     wider, planes agree less and details fade. Not used in pixel space."""
     width: int = 96
-    """Channels at a quarter of the resolution, where most of the work is done."""
+    """Channels at a quarter of the resolution, where most of the work of factor 4 is done."""
     fine_width: int = 32
     """Channels at half resolution."""
     grey: bool = False
@@ -134,13 +134,14 @@ class Autoencoder(nn.Module):
 
 
 def _decoder(config: AutoencoderConfig) -> nn.Sequential:
-    """Most of the work at the resolution of the latents, then up by pixel shuffles."""
-    wide, fine = config.width, config.fine_width
-    layers: list[nn.Module] = [convolution(config.latent_channels, wide), LocalBlock(wide), LocalBlock(wide)]
+    """Two blocks at each resolution from that of the latents to half of the pixels', joined by pixel shuffles."""
+    wide, fine, channels = config.width, config.fine_width, config.latent_channels
+    layers: list[nn.Module] = [convolution(channels, fine)]
     if config.factor == 4:
-        layers += [convolution(wide, 4 * fine), nn.PixelShuffle(2), LocalBlock(fine), LocalBlock(fine)]
-    last = fine if config.factor == 4 else wide
-    return nn.Sequential(*layers, nn.SiLU(), convolution(last, 4 * config.phases), nn.PixelShuffle(2))
+        layers = [convolution(channels, wide), LocalBlock(wide), LocalBlock(wide)]
+        layers += [convolution(wide, 4 * fine), nn.PixelShuffle(2)]
+    layers += [LocalBlock(fine), LocalBlock(fine), nn.SiLU()]
+    return nn.Sequential(*layers, convolution(fine, 4 * config.phases), nn.PixelShuffle(2))
 
 
 def d4(x: Tensor, element: int) -> Tensor:

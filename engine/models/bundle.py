@@ -86,6 +86,11 @@ class Card:
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
+    def latent_crop(self) -> int:
+        """Latent pixels on a side of the training crops."""
+        return self.crop // self.autoencoder.factor
+
+    @property
     def side_step(self) -> int:
         """Sides of volumes and images must be multiples of this many pixels."""
         return self.autoencoder.factor << self.denoiser.halvings

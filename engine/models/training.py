@@ -28,6 +28,7 @@ from engine.errors import InputError
 from engine.micrographs.crops import CropSampler, grey_field, one_hot
 from engine.micrographs.micrograph import Micrographs
 from engine.models.autoencoder import Autoencoder, AutoencoderConfig, d4
+from engine.models.bundle import Bundle
 from engine.models.checkpoint import (
     load_tensors,
     optimizer_tensors,
@@ -99,7 +100,12 @@ def autocast(device: str, precision: Precision = "bf16") -> torch.autocast | nul
 
 
 def train_networks(
-    micrographs: Micrographs, workspace: Path, config: TrainingConfig, on_progress: Report | None = None
+    micrographs: Micrographs,
+    workspace: Path,
+    config: TrainingConfig,
+    on_progress: Report | None = None,
+    *,
+    start: Bundle | None = None,
 ) -> TrainedNetworks:
     """Train both networks, going on from the checkpoints in `workspace` where there are any.
 
@@ -108,9 +114,10 @@ def train_networks(
         workspace: folder of the checkpoints; made if it does not exist.
         config: how to train. The same data and configuration must be given to go on.
         on_progress: called after each step.
+        start: a bundle whose networks' weights are the first ones, where name and shape agree; the rest starts anew.
 
     Raises:
-        InputError: the workspace belongs to another run.
+        InputError: the workspace belongs to another run, or `start` has little in common with the networks.
     """
     with team(config.device) as members:
         if config.batch % (members.size * config.accumulate):
@@ -120,13 +127,14 @@ def train_networks(
             )
         if members.leads:
             workspace.mkdir(parents=True, exist_ok=True)
-            _claim(workspace, micrographs, config)
+            _claim(workspace, micrographs, config, start)
         members.wait()
         run = _Run(
             crops=CropSampler(micrographs, config.crop),
             phases=len(micrographs.phases),
             scales=_fit_descriptors(micrographs, config),
             grey=micrographs.grey is not None,
+            start=start,
             workspace=workspace,
             config=replace(config, device=members.device),
             team=members,
@@ -152,6 +160,7 @@ class _Run:
     phases: int
     scales: tuple[DescriptorScale, ...]
     grey: bool
+    start: Bundle | None
     workspace: Path
     config: TrainingConfig
     team: Team
@@ -167,11 +176,34 @@ class _Run:
         return grey_field(drawn) if self.grey else one_hot(drawn, self.phases)
 
 
-def _claim(workspace: Path, micrographs: Micrographs, config: TrainingConfig) -> None:
+@torch.no_grad()
+def take_over(model: nn.Module, finished: nn.Module, whose: str) -> None:
+    """Copy every parameter that has a namesake of the same shape. Materials differ in phases, and so in the first and
+    last layers; what lies between knows interfaces, grains and pores already (fine-tuning).
+
+    Raises:
+        InputError: less than half of the parameters have one.
+    """
+    there, taken, whole = dict(finished.named_parameters()), 0, 0
+    for name, parameter in model.named_parameters():
+        whole += parameter.numel()
+        if name in there and there[name].shape == parameter.shape:
+            parameter.copy_(there[name])
+            taken += parameter.numel()
+    if 2 * taken < whole:
+        raise InputError(
+            f"{whose} has little in common with the one to be trained ({taken / whole:.0%} of the parameters); "
+            "give the settings that it was trained with (factor, denoiser_width, ...), or start anew"
+        )
+
+
+def _claim(workspace: Path, micrographs: Micrographs, config: TrainingConfig, start: Bundle | None) -> None:
     """Write down whose workspace this is, or make sure that it is ours."""
     facts: dict[str, object] = {"config": asdict(config), "sources": [asdict(source) for source in micrographs.sources]}
     if micrographs.grey is not None:  # of the same files
         facts["grey"] = [micrographs.grey, micrographs.class_labels]
+    if start is not None:
+        facts["start"] = start.card.hash
     ours = json.dumps(facts, indent=1, default=str)
     record = workspace / "run.json"
     if not record.exists():
@@ -193,6 +225,8 @@ def _train_autoencoder(run: _Run) -> tuple[Autoencoder, dict[str, float]]:
         phases=1 if run.grey else run.phases, factor=config.factor, window=config.factor / 2, grey=run.grey
     )
     model = Autoencoder(sizes)
+    if run.start is not None and model.decoder is not None:
+        take_over(model, run.start.autoencoder, f"the decoder of {run.start.card.name}")
     model = model.to(config.device)
     finished = run.workspace / "autoencoder.safetensors"
     if finished.exists():
@@ -278,7 +312,10 @@ def _train_denoiser(run: _Run, autoencoder: Autoencoder) -> tuple[Denoiser, floa
             attends=config.attends,
             dropout=config.dropout,
         )
-    ).to(config.device)
+    )
+    if run.start is not None:
+        take_over(model, run.start.denoiser, f"the denoiser of {run.start.card.name}")
+    model = model.to(config.device)
     average = copy.deepcopy(model).requires_grad_(False)
     levels = schedule_of(config.schedule_numbers).abar
     abar_of_time = torch.from_numpy(levels).float().to(config.device)

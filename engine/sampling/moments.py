@@ -21,9 +21,13 @@ from torch import Tensor
 
 from engine.sampling.spectra import scale_modes, to_modes
 
-BIN = 2 * math.pi / 16  # wave-number width of a bin, 1 / latent pixel: the lowest mode of a 64-voxel volume (factor 4)
-BINS = math.ceil(math.sqrt(3) * math.pi / BIN) + 1  # bin 0 is the mean
 LARGEST_GAIN = 1.25  # of one step: beyond, the batch is too small to say
+
+
+def bin_count(side: int) -> int:
+    """Q: bins as wide as the lowest wave of a volume of `side` latent pixels, to the corner of wave-number space; bin 0
+    is the mean."""
+    return math.ceil(math.sqrt(3) / 2 * side) + 1
 
 
 class StepHook(Protocol):
@@ -38,13 +42,15 @@ class MomentMatching:
     Args:
         power: [C, D, H, W] expected power of the clean field's Fourier modes.
         mean: [C] mean the clean field shall have; 0 for normalised latents.
+        side: latent pixels on a side of a training crop; its lowest wave is as wide as a bin.
         by_axis: whether the axes differ.
     """
 
-    def __init__(self, power: Tensor, mean: Tensor, *, by_axis: bool = False) -> None:
+    def __init__(self, power: Tensor, mean: Tensor, *, side: int, by_axis: bool = False) -> None:
         depth, height, width = power.shape[1:]
         self._power, self._mean = power, mean
-        self._bins = wave_number_bins((depth, height, width)).to(power.device)
+        self._side = side
+        self._bins = wave_number_bins((depth, height, width), self._side).to(power.device)
         self._shares = directions((depth, height, width)).to(power) if by_axis else None
         self.shifts: list[Tensor] = []
         self.log_gains: list[Tensor] = []
@@ -64,8 +70,8 @@ class MomentMatching:
     def _by_bin(self, power: Tensor) -> Tensor:
         """Sum over the modes of each bin: [C, D, H, W] -> [C, Q], or [C, 3, Q] each mode shared among the axes."""
         if self._shares is None:
-            return _by_bin(power, self._bins)
-        return torch.stack([_by_bin(power * share, self._bins) for share in self._shares], dim=1)
+            return _by_bin(power, self._bins, bin_count(self._side))
+        return torch.stack([_by_bin(power * share, self._bins, bin_count(self._side)) for share in self._shares], dim=1)
 
 
 class MomentCorrection:
@@ -74,6 +80,7 @@ class MomentCorrection:
     Args:
         shift: [E, C]; log_gain: [E, C, Q] or [E, C, 3, Q]; of the calibration.
         shape: of the latent volume.
+        side: as for `MomentMatching`.
         steps: of the sampler. With other steps than the calibration's, corrections are spread accordingly.
         told: [B] bool, the volumes of which the network is told descriptors: their means have a gain of 1, since the
             spread that the calibration found between volumes is not theirs.
@@ -86,10 +93,12 @@ class MomentCorrection:
         shape: tuple[int, int, int],
         steps: int,
         told: Tensor | None = None,
+        *,
+        side: int,
     ) -> None:
         self._shift, self._log_gain, self._told = shift, log_gain, told
         self._spread = shift.shape[0] / steps
-        self._bins = wave_number_bins(shape).to(shift.device)
+        self._bins = wave_number_bins(shape, side).to(shift.device)
         self._shares = directions(shape).to(shift) if log_gain.ndim == 4 else None
 
     def __call__(self, x: Tensor, progress: float, abar: float) -> Tensor:
@@ -121,24 +130,25 @@ def _of_modes(log_gain: Tensor, bins: Tensor, shares: Tensor | None) -> Tensor:
     return (log_gain[:, :, bins] * shares).sum(dim=1).exp()
 
 
-def wave_number_bins(shape: tuple[int, int, int]) -> Tensor:
-    """Bin of each Fourier mode by the length of its wave vector, int64 [D, H, W].
+def wave_number_bins(shape: tuple[int, int, int], side: int) -> Tensor:
+    """Bin of each Fourier mode by the length of its wave vector, int64 [D, H, W]; as wide as the lowest wave of `side`
+    latent pixels.
 
     The mean of the volume has bin 0 to itself: the spectral correction is largest there, and the spread between volumes
     hangs on it.
     """
     waves = [2 * math.pi * torch.fft.fftfreq(n, dtype=torch.float64) for n in shape]
     squares = waves[0][:, None, None] ** 2 + waves[1][None, :, None] ** 2 + waves[2][None, None] ** 2
-    bins: Tensor = (squares.sqrt() / BIN).round().long()
-    # Where a volume is longer than 16 latent pixels, its lowest waves round to 0: they are waves all the same.
-    bins = bins.clamp(1, BINS - 1)
+    bins: Tensor = (squares.sqrt() * side / (2 * math.pi)).round().long()
+    # Where a volume is longer than `side`, its lowest waves round to 0: they are waves all the same.
+    bins = bins.clamp(1, bin_count(side) - 1)
     bins[0, 0, 0] = 0
     return bins
 
 
-def _by_bin(power: Tensor, bins: Tensor) -> Tensor:
+def _by_bin(power: Tensor, bins: Tensor, count: int) -> Tensor:
     """Sum over the modes of each bin: [C, D, H, W] -> [C, Q]."""
-    out = power.new_zeros(power.shape[0], BINS)
+    out = power.new_zeros(power.shape[0], count)
     return out.index_add_(1, bins.flatten(), power.flatten(1))
 
 

@@ -310,7 +310,7 @@ def test_a_bundle_of_planes_that_differ(tmp_path, monkeypatch):
     assert card == read_card(tmp_path / "layered") and card.descriptors[0].low < 0.5 < card.descriptors[0].high
     assert card.denoiser.planes and card.metrics["calibration_s2_error"] >= 0
     bundle = load_bundle(tmp_path / "layered")
-    assert bundle.calibration.autocovariance.shape == (1, 3, 14) and bundle.calibration.log_gain.ndim == 4
+    assert bundle.calibration.autocovariance.shape == (1, 3, 8) and bundle.calibration.log_gain.ndim == 4
     along_z, across = bundle.calibration.autocovariance[0, 0], bundle.calibration.autocovariance[0, 2]
     assert float(along_z[2]) < -0.2 < 0.2 < float(across[2])  # two latent pixels on, the other layer
     (found,) = generate([request(shape=(32, 48, 32))], bundle)

@@ -148,6 +148,13 @@ def test_what_the_training_is_told(call: Call, images: Path, training: Mock) -> 
     assert given["command"].startswith("mesoforge train --images ") and "--material 'a rock'" in given["command"]
 
 
+def test_the_networks_of_a_bundle_to_start_from(call: Call, refused: Call, images: Path, training: Mock) -> None:
+    called = call(*options(images), "--start", "berea", "--steps", 7)
+    assert called.status == 0, called.stderr
+    assert training.call_args.kwargs["start"].card.name == "berea"
+    assert "nowhere" in refused(*options(images), "--start", "nowhere")
+
+
 def test_progress_is_a_phase_for_each_stage(call: Call, images: Path, training: Mock) -> None:
     def train(*_: object, on_progress: Callable[[TrainingProgress], None], **__: object) -> None:
         report(on_progress, "autoencoder", 3, 4)

@@ -11,7 +11,9 @@ import torch
 
 from engine.errors import InputError
 from engine.models import training
+from engine.models.bundle import load_bundle
 from engine.models.training import train_networks
+from engine.train import train
 from tests.engine.models.tiny import CONFIG, micrographs
 
 
@@ -160,3 +162,32 @@ def test_two_processes_train_the_network_of_one(tmp_path):
 def test_a_batch_that_cannot_be_shared_is_refused(tmp_path):
     with pytest.raises(InputError, match="must divide the batch of 2 into equal parts"):
         replace(CONFIG, accumulate=3)
+
+
+def loaded(out):
+    train(micrographs(), out, replace(CONFIG, autoencoder_steps=30, denoiser_steps=30))
+    return load_bundle(out)
+
+
+def test_networks_of_another_bundle_are_trained_on(tmp_path):
+    """Their weights are the first ones, as far as shapes agree; a run that begins with them is another run."""
+    rock = loaded(tmp_path / "rock")
+    config = replace(CONFIG, autoencoder_steps=1, denoiser_steps=1, denoiser_rate=1e-12, autoencoder_rate=1e-12)
+    on = train_networks(micrographs(), tmp_path / "on", config, start=rock)
+    anew = train_networks(micrographs(), tmp_path / "anew", config)
+    for ours, theirs in ((on.denoiser, rock.denoiser), (on.autoencoder.decoder, rock.autoencoder.decoder)):
+        assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+    assert not same(anew.denoiser, on.denoiser)
+    with pytest.raises(InputError, match="unfinished training on other images or with other settings"):
+        train_networks(micrographs(), tmp_path / "on", config)
+
+    three = replace(micrographs(), phases=("pore", "solid", "film"), labels=(3, 7, 9))
+    grown = train_networks(three, tmp_path / "three", config, start=rock)
+    assert grown.denoiser.stem.in_channels == 2
+    assert torch.allclose(grown.denoiser.middle[0].block.conv_in.weight, rock.denoiser.middle[0].block.conv_in.weight)
+
+
+def test_a_start_that_does_not_fit_is_refused(tmp_path):
+    rock = loaded(tmp_path / "rock")
+    with pytest.raises(InputError, match="the denoiser of rock has little in common with the one to be trained"):
+        train_networks(micrographs(), tmp_path / "wide", replace(CONFIG, denoiser_width=32), start=rock)
