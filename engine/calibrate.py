@@ -262,11 +262,14 @@ def _indices(soft: Tensor) -> list[NDArray[np.uint8]]:
     return list(soft.argmax(dim=1).to(torch.uint8).cpu().numpy())
 
 
+# In the order of what they cost a volume.
 CHANGES: tuple[dict[str, Any], ...] = (
-    {"refine_time": 150.0},
-    {"refine_time": 50.0},
-    {"refine_passes": 2},
+    {"snr_factor": 1.2},
+    {"snr_factor": 1.5},
     {"eta": 1.0},
+    {"refine_passes": 1, "refine_time": 50.0},
+    {"refine_passes": 1, "refine_time": 100.0},
+    {"refine_passes": 2, "refine_time": 100.0},
     {"steps": 32},
 )
 CLEARLY = 0.9

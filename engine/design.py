@@ -49,6 +49,7 @@ from engine.sampling.multiplane import (
     Noise,
     PlaneDenoiser,
     SamplerNumbers,
+    assured,
     mpdd,
     roll_each,
     sample,
@@ -328,7 +329,7 @@ def sample_latents(
         fused = mpdd(denoise)
     else:
         spectral_filter = SpectralFilter(calibration.autocovariance, latent)
-        fused = spectral(denoise, spectral_filter, told_of)
+        fused = spectral(assured(denoise, numbers.snr_factor), spectral_filter, told_of)
         correction = MomentCorrection(
             calibration.shift, calibration.log_gain, latent, numbers.steps, told_of, side=bundle.card.latent_crop
         )

@@ -20,7 +20,7 @@ import torch
 from engine.calibrate import choose_numbers, image_statistics, latent_statistics, match_composition, uncorrected
 from engine.errors import InputError
 from engine.micrographs.crops import CropSampler
-from engine.micrographs.micrograph import Micrographs, listed
+from engine.micrographs.micrograph import Micrographs, listed, source_of
 from engine.models.bundle import CARD, WEIGHTS, Bundle, Card, Phase, load_bundle, read_card, save_bundle
 from engine.models.checkpoint import write_atomically
 from engine.models.inference import Inference
@@ -143,7 +143,7 @@ def calibrate(
     ours = [(phase.name, phase.label) for phase in card.phases]
     if ours != list(zip(micrographs.phases, micrographs.labels, strict=True)):
         raise InputError(f"the images' phases are not those of {card.name} ({', '.join(card.phase_names)})")
-    if json.loads(json.dumps([asdict(record) for record in listed(micrographs.sources)])) != list(card.data):
+    if [source_of(each) for each in card.data] != list(listed(micrographs.sources)):
         raise InputError(f"these are not the images that {card.name} was trained on; its card lists them under 'data'")
     check_folder(out)
     (out / WORKSPACE).mkdir(parents=True, exist_ok=True)

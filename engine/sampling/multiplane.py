@@ -49,8 +49,11 @@ class SamplerNumbers:
     solver: SolverName = "dpm++"
     eta: float = 0.5
     refinement: Refinement = "sdedit"
-    refine_passes: int = 1
-    """After decoding: they take away the rhythm of the latents' lattice."""
+    snr_factor: float = 1.0
+    """Lambda: the network is told a signal-to-noise ratio so many times that of the volume, for a plane is known better
+    with the planes beside it than by itself. 1 leaves that to the spectral correction, exact for Gaussian fields."""
+    refine_passes: int = 0
+    """After decoding: they take away what rhythm of the latents' lattice is left, and sharpen."""
     refine_time: float = 100.0
     """Trained time (of 1,000) of the first pass; later passes start lower. Higher, pores grow together."""
 
@@ -104,6 +107,18 @@ def spectral(denoise: PlaneDenoiser, spectral_filter: SpectralFilter, told: Tens
         return filtered if told is None else with_mean_of(estimate, filtered, told)
 
     return fused
+
+
+def assured(denoise: PlaneDenoiser, snr_factor: float) -> PlaneDenoiser:
+    """The denoiser at a signal-to-noise ratio `snr_factor` times the true one: abar' = l abar / (1 - abar + l abar)."""
+    if snr_factor == 1:
+        return denoise
+
+    def surer(planes: Tensor, abar: float, axis: int) -> Tensor:
+        told = snr_factor * abar / (1 - abar + snr_factor * abar)
+        return denoise(planes * math.sqrt(told / abar), told, axis)
+
+    return surer
 
 
 class CleanHook(Protocol):

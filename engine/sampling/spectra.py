@@ -25,21 +25,25 @@ from torch import Tensor
 def radial_autocovariance(latents: Tensor, taper: float) -> Tensor:
     """Autocovariance of each channel as a function of distance, isotropic.
 
+    Least squares over every lag of the plane, by the spline that is read off later (`_interpolate`). Means over rings
+    one lag wide would be lower than the curve where it bends down, next to zero, and what a curve loses there its
+    spectrum gains as white noise: an eighth of the variance on Berea sandstone.
+
     Args:
         latents: [M, C, h, w], zero mean over the data.
-        taper: distance, in latent pixels, at which a raised cosine brings the estimate to zero; below half the crop.
+        taper: distance, in latent pixels, at which a raised cosine brings the estimate to zero; below the crop.
 
     Returns:
         [C, L] at distances 0, 1, ..., L-1 = ceil(taper), float32.
     """
     by_lag, pairs = _by_lag(latents)
-    distance = _distances(tuple(pairs.shape))
-    enough = pairs > 0.1 * latents.shape[2] * latents.shape[3]  # lags with few pairs are noise
-    rows = []
-    for lag in range(math.ceil(taper) + 1):
-        weight = (1 - (distance - lag).abs()).clamp(min=0) * enough * pairs
-        rows.append((by_lag * weight).sum(dim=(1, 2)) / weight.sum())
-    return (torch.stack(rows, dim=1) * _taper(len(rows), taper)).float()
+    distance, lags = _distances(tuple(pairs.shape)), math.ceil(taper) + 1
+    used = (distance < lags) & (pairs > 0.1 * latents.shape[2] * latents.shape[3])  # lags with few pairs are noise
+    weight = pairs[used].sqrt()
+    splines = torch.stack([_interpolate(unit, distance[used]) for unit in torch.eye(lags, dtype=torch.float64)], dim=1)
+    found = torch.linalg.lstsq(splines * weight[:, None], (by_lag[:, used] * weight).T).solution.T  # [C, L]
+    tapered: Tensor = found * _taper(lags, taper)
+    return tapered.float()
 
 
 def axial_autocovariance(latents: Tensor, planes: Tensor, taper: float) -> Tensor:
@@ -192,9 +196,25 @@ def _distances(grid: tuple[int, ...]) -> Tensor:
 
 
 def _interpolate(values: Tensor, at: Tensor) -> Tensor:
-    """Values at 0, 1, 2, ... interpolated linearly; zero beyond the last."""
-    padded = torch.cat([values, values.new_zeros(2)])
-    clipped = at.clamp(max=float(len(values)))
+    """The curve through values [L] at distances 0, 1, 2, ..., zero from L on, read at distances >= 0.
+
+    From 1 on a cubic spline that knows nothing of the value at 0, for there white noise stands apart and pixels have a
+    kink (its third derivative does not jump at 2 instead); below 1, where no two pixels are, a parabola. Linear
+    interpolation adds to a spectrum what is not there.
+    """
+    last = len(values) + 2
+    # A spline is a sum of bells c_j B(x - j), j = 0 ... last + 1; B is 4/6 at its knot and 1/6 at the two beside it.
+    system = torch.zeros(last + 2, last + 2, dtype=values.dtype)
+    for knot in range(1, last + 1):
+        system[knot, knot - 1 : knot + 2] = torch.tensor([1 / 6, 4 / 6, 1 / 6], dtype=values.dtype)
+    system[0, :5] = torch.tensor([1.0, -4.0, 6.0, -4.0, 1.0], dtype=values.dtype)
+    system[-1, -1] = 1.0
+    wanted = torch.cat([values.new_zeros(1), values[1:], values.new_zeros(last + 2 - len(values))])
+    bells = torch.linalg.solve(system, wanted)
+    clipped = at.clamp(1.0, float(len(values)))
     low = clipped.floor().long()
-    share = clipped - low
-    return padded[low] * (1 - share) + padded[low + 1] * share
+    s = clipped - low
+    weights = ((1 - s) ** 3, 3 * s**3 - 6 * s**2 + 4, -3 * s**3 + 3 * s**2 + 3 * s + 1, s**3)
+    spline = torch.stack([weight / 6 * bells[low - 1 + i] for i, weight in enumerate(weights)]).sum(dim=0)
+    near = values[0] + (values[1] - values[0]) * at.square() if len(values) > 1 else values[0].expand_as(at)
+    return torch.where(at < 1, near, torch.where(at < len(values), spline, 0.0))

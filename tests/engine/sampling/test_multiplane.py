@@ -8,7 +8,7 @@ import torch
 from engine.errors import InputError
 from engine.parallel import one_thread
 from engine.sampling.choices import Harmonizing
-from engine.sampling.multiplane import MirroredNoise, Noise, mpdd, sample, spectral
+from engine.sampling.multiplane import MirroredNoise, Noise, assured, mpdd, sample, spectral
 from engine.sampling.schedules import LinearSchedule
 from engine.sampling.solvers import Ddim, Ddpm, DpmPlusPlus
 from engine.sampling.spectra import SpectralFilter, plane_spectrum, to_modes, volume_spectrum
@@ -95,6 +95,22 @@ def test_spectral_reproduces_an_anisotropic_spectrum_and_mpdd_does_not():
     ours = found(spectral(denoise, SpectralFilter(covariance, (N, N, N), cap=100.0)))
     assert torch.allclose(ours, wanted, rtol=0.05)
     assert float((found(mpdd(denoise)) / wanted - 1).abs().max()) > 0.3
+
+
+def test_a_denoiser_told_a_surer_ratio_sees_what_a_plane_of_that_ratio_is():
+    """Signal and noise in the ratio that is told, at the scale that goes with it; at factor 1 nothing is done."""
+    seen = []
+
+    def denoise(planes, abar, axis):
+        seen.append((planes, abar, axis))
+        return planes
+
+    planes, abar, factor = torch.randn(2, 1, 4, 4), 0.3, 1.5
+    assured(denoise, factor)(planes, abar, 2)
+    ((given, told, axis),) = seen
+    assert told / (1 - told) == pytest.approx(factor * abar / (1 - abar)) and axis == 2
+    assert torch.allclose(given / math.sqrt(told), planes / math.sqrt(abar))
+    assert assured(denoise, 1.0) is denoise
 
 
 def test_harmonizing_does_not_bring_back_what_cycling_planes_loses():
