@@ -388,7 +388,7 @@ def sampler_numbers(settings: Settings, bundle: Bundle) -> SamplerNumbers:
     with ancestral steps at every trained time; 250 of them are what `mpdd` needs here (docs/benchmarks.md), 50 with
     harmonizing are as many network calls."""
     numbers = bundle.calibration.numbers
-    if settings.refinement is not None and settings.refinement != numbers.refinement:
+    if settings.refinement is not None and (settings.refinement != numbers.refinement or not numbers.refine_passes):
         passes = ROUNDS if settings.refinement == "rounds" else 1
         numbers = replace(numbers, refinement=settings.refinement, refine_passes=passes)
     if settings.sampler != "spectral":

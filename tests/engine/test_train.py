@@ -183,6 +183,9 @@ def test_refinements_can_be_chosen(bundle, refinement):
     (none,) = generate([request(settings=Settings(steps=2, refine_passes=0))], bundle)
     (some,) = generate([request(settings=Settings(steps=2, refinement=refinement, refine_passes=2))], bundle)
     assert not np.array_equal(none.labels, some.labels)
+    assert bundle.calibration.numbers.refine_passes == 0  # asked for, it is done all the same
+    (asked,) = generate([request(settings=Settings(steps=2, refinement=refinement))], bundle)
+    assert not np.array_equal(none.labels, asked.labels)
     with pytest.raises(InputError, match="sdedit, rounds"):
         Settings(refinement="smooth")
 
