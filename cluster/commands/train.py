@@ -99,8 +99,8 @@ def train(
         typer.Option(
             "--start",
             metavar="BUNDLE",
-            help="Train on from the networks of this bundle, of whatever material: fewer --steps do. Layers that "
-            "depend on the number of phases start anew.",
+            help="Train on from the networks of this bundle, of whatever material; layers that depend on the number of "
+            "phases start anew.",
         ),
     ] = None,
     check: Annotated[
