@@ -11,6 +11,7 @@ Everything unfinished stands in `<out>/.training`; the same call goes on from th
 import json
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import torch
 from engine.calibrate import choose_numbers, image_statistics, latent_statistics, match_composition, uncorrected
 from engine.errors import InputError
 from engine.micrographs.crops import CropSampler
-from engine.micrographs.micrograph import Micrographs, listed, source_of
+from engine.micrographs.micrograph import Micrographs, Source, listed
 from engine.models.bundle import CARD, WEIGHTS, Bundle, Card, Phase, load_bundle, read_card, save_bundle
 from engine.models.checkpoint import write_atomically
 from engine.models.inference import Inference
@@ -143,13 +144,11 @@ def calibrate(
     ours = [(phase.name, phase.label) for phase in card.phases]
     if ours != list(zip(micrographs.phases, micrographs.labels, strict=True)):
         raise InputError(f"the images' phases are not those of {card.name} ({', '.join(card.phase_names)})")
-    if [source_of(each) for each in card.data] != list(listed(micrographs.sources)):
+    if [Source(**_as_given(each)) for each in card.data] != list(listed(micrographs.sources)):
         raise InputError(f"these are not the images that {card.name} was trained on; its card lists them under 'data'")
     check_folder(out)
     (out / WORKSPACE).mkdir(parents=True, exist_ok=True)
-    recorded: dict[str, Any] = card.training["config"]  # read from JSON, which has lists for tuples
-    given: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in recorded.items()}
-    config = replace(TrainingConfig(**given), device=bundle.device)
+    config = replace(TrainingConfig(**_as_given(card.training["config"])), device=bundle.device)
     kept = {name: value for name, value in card.metrics.items() if not name.startswith("calibration_") and name != KEY}
     training = {**card.training, "calibration": command}
     card = replace(card, name=out.resolve().name, metrics=kept, training=training)
@@ -222,6 +221,12 @@ def check_folder(out: Path) -> None:
     foreign = sorted(path.name for path in out.iterdir() if path.name not in (WORKSPACE, WEIGHTS))
     if foreign:
         raise InputError(f"{out}: holds something else ({foreign[0]}); choose another folder")
+
+
+def _as_given(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields that a card records, for the class they are of: JSON has lists for tuples. What an old card does not know
+    has its default."""
+    return {name: tuple(each) if isinstance(each, list) else each for name, each in recorded.items()}
 
 
 def _placeholders(channels: int, phases: int) -> tuple[Calibration, Composition]:

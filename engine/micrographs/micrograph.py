@@ -1,10 +1,10 @@
 """Training images as the rest of the engine sees them: phase indices or grey values, with their origin."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +29,6 @@ class Source:
     """The grey values the rule cut at; phase index i+1 starts above thresholds[i]."""
     planes: str = ""
     """Planes that its slices are, such as `xy` or `xz,yz`; empty where the material looks alike in all of them."""
-
-
-def source_of(record: Mapping[str, Any]) -> Source:
-    """A source as a card holds it (JSON); what the card is too old to know has its default."""
-    given: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in record.items()}
-    return Source(**given)
 
 
 MOST_LISTED = 100

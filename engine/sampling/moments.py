@@ -49,8 +49,8 @@ class MomentMatching:
     def __init__(self, power: Tensor, mean: Tensor, *, side: int, by_axis: bool = False) -> None:
         depth, height, width = power.shape[1:]
         self._power, self._mean = power, mean
-        self._side = side
-        self._bins = wave_number_bins((depth, height, width), self._side).to(power.device)
+        self._count = bin_count(side)
+        self._bins = wave_number_bins((depth, height, width), side).to(power.device)
         self._shares = directions((depth, height, width)).to(power) if by_axis else None
         self.shifts: list[Tensor] = []
         self.log_gains: list[Tensor] = []
@@ -70,8 +70,8 @@ class MomentMatching:
     def _by_bin(self, power: Tensor) -> Tensor:
         """Sum over the modes of each bin: [C, D, H, W] -> [C, Q], or [C, 3, Q] each mode shared among the axes."""
         if self._shares is None:
-            return _by_bin(power, self._bins, bin_count(self._side))
-        return torch.stack([_by_bin(power * share, self._bins, bin_count(self._side)) for share in self._shares], dim=1)
+            return _by_bin(power, self._bins, self._count)
+        return torch.stack([_by_bin(power * share, self._bins, self._count) for share in self._shares], dim=1)
 
 
 class MomentCorrection:

@@ -27,7 +27,7 @@ def radial_autocovariance(latents: Tensor, taper: float) -> Tensor:
 
     Least squares over every lag of the plane, by the spline that is read off later (`_interpolate`). Means over rings
     one lag wide would be lower than the curve where it bends down, next to zero, and what a curve loses there its
-    spectrum gains as white noise: an eighth of the variance on Berea sandstone.
+    spectrum gains as short waves: a twentieth of the variance on Berea sandstone.
 
     Args:
         latents: [M, C, h, w], zero mean over the data.
