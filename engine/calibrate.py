@@ -30,7 +30,7 @@ from engine.models.presets import TrainingConfig
 from engine.sampling.composition import Composition, fit_composition
 from engine.sampling.moments import MomentMatching, bin_count
 from engine.sampling.multiplane import Calibration, MirroredNoise, Noise, SamplerNumbers
-from engine.sampling.spectra import axial_autocovariance, radial_autocovariance, volume_spectrum
+from engine.sampling.spectra import plane_autocovariance, radial_autocovariance, volume_spectrum
 
 TAPER = 13 / 16  # of a crop's side: the autocovariance ends inside what was seen, where there still are pairs of pixels
 LAGS = 32
@@ -61,14 +61,14 @@ class Statistics:
 def latent_statistics(
     inference: Inference, crops: CropSampler, phases: int, seed: int, count: int
 ) -> tuple[Tensor, Composition]:
-    """Autocovariance [C, L] or [C, 3, L] of the normalised latents and composition, from `count` training crops."""
+    """Autocovariance [C, L] or [C, 3, L, L] of the normalised latents and composition, from `count` training crops."""
     drawn = crops.draw(count, np.random.default_rng([seed, 2]))
     hot = one_hot(drawn.indices, phases).to(inference.device)
     latents = inference.encode(hot).cpu()  # [M, C, h, w]
     centred = latents - latents.mean(dim=(0, 2, 3))[:, None, None]
     taper = TAPER * latents.shape[-1]
     if crops.anisotropic:
-        autocovariance = axial_autocovariance(centred, drawn.planes, taper)
+        autocovariance = plane_autocovariance(centred, drawn.planes, taper)
     else:
         autocovariance = radial_autocovariance(centred, taper)
     return autocovariance, fit_composition(latents, hot.mean(dim=(2, 3)).cpu())
@@ -76,7 +76,7 @@ def latent_statistics(
 
 def uncorrected(autocovariance: Tensor, side: int, numbers: SamplerNumbers | None = None) -> Calibration:
     """A calibration that corrects nothing yet; `side` latent pixels to a crop."""
-    kinds = autocovariance.shape[:-1]  # [C], or [C, 3]
+    kinds = autocovariance.shape[: autocovariance.ndim // 2]  # [C], or [C, 3]
     return Calibration(
         autocovariance=autocovariance,
         shift=torch.zeros(1, kinds[0]),
@@ -273,7 +273,9 @@ CHANGES: tuple[dict[str, Any], ...] = (
     {"steps": 32},
 )
 CLEARLY = 0.9
-"""A change is kept where it brings the score below this share of the best so far: with a few volumes, less is noise."""
+"""A change that costs time is kept where it brings the score below this share of the best so far: with a few volumes,
+less may be noise. One that costs nothing is kept wherever the score is lower."""
+FREE = {"snr_factor", "eta"}
 
 
 def _score(errors: Mapping[str, Any]) -> float:
@@ -290,7 +292,7 @@ def choose_numbers(
     known: Sequence[dict[str, Any]] = (),
     on_step: Callable[[int, int, list[dict[str, Any]]], None] | None = None,
 ) -> tuple[SamplerNumbers, list[dict[str, Any]]]:
-    """Pick the sampler's numbers: from the defaults on, each change that clearly improves the score.
+    """Pick the sampler's numbers: from the defaults on, each change that improves the score (`CLEARLY`).
 
     Args:
         known: entries of a curve measured before the run was interrupted; they are not measured again.
@@ -321,6 +323,6 @@ def choose_numbers(
     for change in CHANGES:
         option = replace(best, **change)
         value = score(option)
-        if value < CLEARLY * best_score:
+        if value < (best_score if change.keys() <= FREE else CLEARLY * best_score):
             best, best_score = option, value
     return best, curve

@@ -371,7 +371,7 @@ def decode_latents(
     probabilities = decode_volume(
         latents,
         inference,
-        bundle.calibration.autocovariance[..., 1],
+        bundle.calibration.neighbour_correlation,
         margin=max(MARGIN, border.margin),
         at_once=at_once,
     )

@@ -179,7 +179,7 @@ def inside_of(
     """The guidance inside the sampler, where the route has it."""
     if requests[0].settings.route != "sampler" or not walks:
         return None
-    return SamplerGuidance(walks, inference, bundle.calibration.autocovariance[..., 1])
+    return SamplerGuidance(walks, inference, bundle.calibration.neighbour_correlation)
 
 
 def to_guide(requests: Sequence[Request], outcomes: Sequence[DesignOutcome]) -> list[int]:

@@ -120,7 +120,7 @@ def _on_latents(batch: Batch) -> list[Guided]:
         batch.noise,
         batch.finish,
         batch.settings.guidance_iterations,
-        correlations=autocovariance[..., 1],
+        correlations=batch.bundle.calibration.neighbour_correlation,
         on_step=batch.on_step,
         **batch.known,
     )

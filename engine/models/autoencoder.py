@@ -11,6 +11,10 @@ Local fractions do (correlation .98 on Berea sandstone); of the channels of a tr
 others were details that a cube cannot hold for all its planes at once (docs/method.md). What they leave out of a plane
 the decoder has learned to put back.
 
+Fractions of several phases know of each other (where there is more of one there is less of the others), but spectra and
+moments are corrected channel by channel when volumes are sampled. So the channels are minimum/maximum autocorrelation
+factors (`decorrelation`), which do not.
+
 Grey-level images (2D only) have one channel, the grey value in 0..1, in place of the phases; their latents are local
 means, and the decoder is trained by regression.
 """
@@ -86,13 +90,14 @@ class Autoencoder(nn.Module):
         c = config.latent_channels
         self.decoder = _decoder(config) if config.factor > 1 else None
         self.register_buffer("latent_mean", torch.zeros(c))
-        self.register_buffer("latent_std", torch.ones(c))
+        self.register_buffer("latent_basis", torch.eye(c))
         offsets = torch.arange(config.window_pixels) - (config.window_pixels - 1) / 2
         taps = torch.exp(-0.5 * (offsets / config.window).square())
         self.register_buffer("taps", torch.outer(taps, taps) / taps.sum().square(), persistent=False)
         self.taps: Tensor
         self.latent_mean: Tensor
-        self.latent_std: Tensor
+        self.latent_basis: Tensor
+        """[C, C]: the normalised latents are this times the centred features."""
 
     def features(self, one_hot: Tensor) -> Tensor:
         """Local fractions of all phases but the last; not normalised. Mirrored at the border.
@@ -114,7 +119,8 @@ class Autoencoder(nn.Module):
     def logits(self, latents: Tensor) -> Tensor:
         """Normalised latents [B, C, h, w] -> phase logits [B, K, H, W], or grey values [B, 1, H, W]."""
         if self.decoder is None:
-            some = latents * self.latent_std.to(latents)[:, None, None] + self.latent_mean.to(latents)[:, None, None]
+            back = torch.linalg.inv(self.latent_basis.float()).to(latents)
+            some = _mixed(latents, back) + self.latent_mean.to(latents)[:, None, None]
             if self.config.grey:
                 return some
             shares = torch.cat([some, 1 - some.sum(dim=1, keepdim=True)], dim=1)
@@ -123,14 +129,55 @@ class Autoencoder(nn.Module):
         return out
 
     def encode(self, one_hot: Tensor) -> Tensor:
-        """[B, K, H, W] -> normalised latents [B, C, h, w]: zero mean, unit variance over the training data."""
+        """[B, K, H, W] -> normalised latents [B, C, h, w]: zero mean, unit variance over the training data, channels
+        that are not correlated."""
         features = self.features(one_hot)
-        return (features - self.latent_mean.to(features)[:, None, None]) / self.latent_std.to(features)[:, None, None]
+        return _mixed(features - self.latent_mean.to(features)[:, None, None], self.latent_basis.to(features))
 
     def decode(self, latents: Tensor) -> Tensor:
         """Normalised latents [B, C, h, w] -> phase probabilities [B, K, H, W], or grey values in 0..1 [B, 1, H, W]."""
         found = self.logits(latents)
         return found.clamp(0, 1) if self.config.grey else found.softmax(dim=1)
+
+
+def _mixed(x: Tensor, matrix: Tensor) -> Tensor:
+    """Channels of [B, C, H, W] by a matrix [C, C]."""
+    return torch.einsum("ij,bjhw->bihw", matrix, x) if len(matrix) > 1 else x * matrix
+
+
+def decorrelation(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean [C] and basis [C, C] of the latents: minimum/maximum autocorrelation factors (Switzer & Green 1984), with
+    which geostatistics simulates several variables one by one (Desbarats & Dimitrakopoulos 2000).
+
+    Basis times centred features has unit variance and no correlation between channels, neither at one place nor between
+    neighbours; the first channel has the longest range. With one channel it divides by the standard deviation.
+
+    Args:
+        features: [M, C, h, w] of training crops.
+    """
+    mean = features.mean(dim=(0, 2, 3))
+    centred = (features - mean[:, None, None]).double().movedim(1, 0)  # [C, M, h, w]
+    white = _inverse_root(_covariance(centred, centred))
+    whitened = torch.einsum("ij,j...->i...", white, centred)
+    pairs = [(whitened[..., 1:, :], whitened[..., :-1, :]), (whitened[..., 1:], whitened[..., :-1])]
+    lagged = sum((_covariance(one, other) for one, other in pairs), torch.zeros_like(white))
+    factors = torch.linalg.eigh(lagged + lagged.T).eigenvectors.flip(1)
+    basis = factors.T @ white
+    # A factor and its negative are as good: towards more of the phase that it has most of.
+    heaviest = basis.gather(1, basis.abs().argmax(dim=1, keepdim=True))
+    return mean, (basis * heaviest.sign()).to(features)
+
+
+def _covariance(one: Tensor, other: Tensor) -> Tensor:
+    """[C, ...] twice, centred -> [C, C]."""
+    return one.flatten(1) @ other.flatten(1).T / one[0].numel()
+
+
+def _inverse_root(matrix: Tensor) -> Tensor:
+    """Of a symmetric positive matrix. Where phases never part, a direction has no variance; it is kept from 1/0."""
+    values, vectors = torch.linalg.eigh(matrix)
+    root: Tensor = vectors @ (values.clamp(min=1e-8 * float(values.max())).rsqrt()[:, None] * vectors.T)
+    return root
 
 
 def _decoder(config: AutoencoderConfig) -> nn.Sequential:

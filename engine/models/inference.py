@@ -67,7 +67,10 @@ class Inference:
         reduced = not isinstance(autocast(bundle.device), torch.autocast)
         self.dtype = torch.float32 if reduced else torch.bfloat16
         self._denoiser = _cast(bundle.denoiser, self.dtype)
-        self._codec, self._decoder = bundle.autoencoder, _cast(bundle.autoencoder, self.dtype)
+        self._codec = bundle.autoencoder
+        # In pixel space decoding takes no time, and eight bits of a grey value would be lost.
+        self._decoder_dtype = self.dtype if bundle.factor > 1 else torch.float32
+        self._decoder = _cast(bundle.autoencoder, self._decoder_dtype)
         self._prediction = bundle.card.denoiser.prediction
         self._phases, self._step = len(bundle.card.phases), 1 << bundle.card.denoiser.halvings
         self._planes: int | None = None
@@ -158,7 +161,9 @@ class Inference:
     def decode(self, latents: Tensor) -> Tensor:
         """Latent planes [P, C, h, w] -> phase probabilities [P, K, H, W], float32."""
         chunk = self._chunk(*latents.shape[-2:])
-        return in_chunks(lambda part: self._decoder.decode(part.to(self.dtype)).float(), latents, chunk, self.workers)
+        return in_chunks(
+            lambda part: self._decoder.decode(part.to(self._decoder_dtype)).float(), latents, chunk, self.workers
+        )
 
     def decode_pullback(self, latents: Tensor, cotangents: Tensor) -> Tensor:
         """Derivatives of sum(cotangent * decode(latents)) by the latents, for several cotangents at once.
@@ -175,9 +180,9 @@ class Inference:
 
         def derivatives(part: Tensor, given: Tensor) -> Tensor:
             with torch.enable_grad():
-                leaf = part.to(self.dtype).requires_grad_(True)
+                leaf = part.to(self._decoder_dtype).requires_grad_(True)
                 decoded = self._decoder.decode(leaf)
-            asked = given.to(self.dtype).unbind(1)
+            asked = given.to(self._decoder_dtype).unbind(1)
             found = [torch.autograd.grad(decoded, leaf, each, retain_graph=True)[0] for each in asked]
             return torch.stack(found, dim=1).float()
 

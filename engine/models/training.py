@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from engine.errors import InputError
 from engine.micrographs.crops import CropSampler, grey_field, one_hot
 from engine.micrographs.micrograph import Micrographs
-from engine.models.autoencoder import Autoencoder, AutoencoderConfig, d4
+from engine.models.autoencoder import Autoencoder, AutoencoderConfig, d4, decorrelation
 from engine.models.bundle import Bundle
 from engine.models.checkpoint import (
     load_tensors,
@@ -233,15 +233,20 @@ def _train_autoencoder(run: _Run) -> tuple[Autoencoder, dict[str, float]]:
         tensors, notes = load_tensors(finished)
         model.load_state_dict(tensors)
         return model.eval(), {_quality(run): float(notes["accuracy"])}
+    numbers, _ = _generators(config, "autoencoder", -1)
+    judged = [run.crops.draw(2 * config.batch, numbers).indices.to(config.device) for _ in range(8)]
+    with torch.no_grad():
+        mean, basis = decorrelation(torch.cat([model.features(run.field(crops)) for crops in judged]))
+        model.latent_mean.copy_(mean)
+        model.latent_basis.copy_(basis)
 
     def loss_of(step: int, part: int) -> Tensor:
         numbers, noise = _generators(config, "autoencoder", step)
         target = run.crops.draw(config.batch, numbers).indices.to(config.device)
         element = int(numbers.integers(8))
-        features = model.features(run.field(target))
-        std, mean = torch.std_mean(features, dim=(0, 2, 3), keepdim=True)
-        fresh = torch.randn(features.shape, generator=noise).to(features)
-        noisy = ((features - mean) / std + config.latent_noise * fresh)[part :: run.parts]
+        latents = model.encode(run.field(target))
+        fresh = torch.randn(latents.shape, generator=noise).to(latents)
+        noisy = (latents + config.latent_noise * fresh)[part :: run.parts]
         with autocast(config.device, config.precision):
             logits = model.logits(d4(noisy, element)).float()
         wanted = d4(target[part :: run.parts], element)
@@ -250,7 +255,7 @@ def _train_autoencoder(run: _Run) -> tuple[Autoencoder, dict[str, float]]:
     if model.decoder is not None:
         _optimise("autoencoder", run, model, None, loss_of, config.autoencoder_steps, config.autoencoder_rate)
     model.eval()
-    accuracy = _fit_latents(model, run)
+    accuracy = _accuracy(model, run, judged)
     run.team.wait()
     if run.team.leads:
         save_tensors(finished, model.state_dict(), {"accuracy": f"{accuracy:.6f}"})
@@ -258,24 +263,18 @@ def _train_autoencoder(run: _Run) -> tuple[Autoencoder, dict[str, float]]:
 
 
 def _quality(run: _Run) -> str:
-    """What `_fit_latents` returns, as the card calls it."""
+    """What `_accuracy` returns, as the card calls it."""
     return "autoencoder_explained_variance" if run.grey else "autoencoder_accuracy"
 
 
 @torch.no_grad()
-def _fit_latents(model: Autoencoder, run: _Run) -> float:
-    """Set the latent normalisation from sixteen batches of crops; returns the pixel accuracy on them, of grey images
-    the share of their variance that comes back."""
-    numbers, _ = _generators(run.config, "autoencoder", -1)
-    targets = [run.crops.draw(2 * run.config.batch, numbers).indices.to(run.config.device) for _ in range(8)]
-    features = torch.cat([model.features(run.field(target)) for target in targets])
-    model.latent_mean.copy_(features.mean(dim=(0, 2, 3)))
-    model.latent_std.copy_(features.std(dim=(0, 2, 3)))
+def _accuracy(model: Autoencoder, run: _Run, judged: list[Tensor]) -> float:
+    """Share of the crops' pixels that come back, of grey images that of their variance."""
     if run.grey:
-        fields = torch.cat([run.field(target) for target in targets])
-        errors = [F.mse_loss(model.decode(model.encode(field)), field) for field in map(run.field, targets)]
+        fields = torch.cat([run.field(crops) for crops in judged])
+        errors = [F.mse_loss(model.decode(model.encode(field)), field) for field in map(run.field, judged)]
         return float(1 - torch.stack(errors).mean() / fields.var())
-    hits = [(model.decode(model.encode(one_hot(t, run.phases))).argmax(1) == t).float().mean() for t in targets]
+    hits = [(model.decode(model.encode(one_hot(t, run.phases))).argmax(1) == t).float().mean() for t in judged]
     return float(torch.stack(hits).mean())
 
 

@@ -24,7 +24,7 @@ from engine.sampling.choices import Harmonizing, Refinement, SolverName
 from engine.sampling.moments import StepHook, with_mean_of
 from engine.sampling.planes import to_planes, to_volume
 from engine.sampling.solvers import Solver
-from engine.sampling.spectra import SpectralFilter
+from engine.sampling.spectra import SpectralFilter, neighbour_correlation
 
 ROLL = (3, 5, 7)  # latent pixels per step along z, y, x: odd, so that every cut of a volume of 2^m comes up
 
@@ -63,7 +63,7 @@ class Calibration:
     """What a bundle knows about sampling in 3D."""
 
     autocovariance: Tensor
-    """[C, L] of the normalised latents, or [C, 3, L] where the axes differ (`engine.sampling.spectra`)."""
+    """[C, L] of the normalised latents, or [C, 3, L, L] where the axes differ (`engine.sampling.spectra`)."""
     shift: Tensor
     """[E, C] and"""
     log_gain: Tensor
@@ -73,7 +73,12 @@ class Calibration:
     @property
     def by_axis(self) -> bool:
         """Whether the axes differ."""
-        return self.autocovariance.ndim == 3
+        return self.autocovariance.ndim == 4
+
+    @property
+    def neighbour_correlation(self) -> Tensor:
+        """Of latents one latent pixel apart, [C] or [C, 3]."""
+        return neighbour_correlation(self.autocovariance)
 
     def tensors(self) -> dict[str, Tensor]:
         return {"autocovariance": self.autocovariance, "shift": self.shift, "log_gain": self.log_gain}

@@ -61,7 +61,7 @@ def stretch(volume: Tensor, axis: int, factor: int, correlation: Tensor | None =
     alone, so that the lattice of the latents leaves no rhythm.
 
     Args:
-        correlation: [C] autocovariance of the normalised latents at distance 1; None interpolates linearly.
+        correlation: [C] of latents one latent pixel apart; None interpolates linearly.
     """
     planes = volume.shape[2 + axis]
     position = (torch.arange(planes * factor, device=volume.device) + 0.5) / factor - 0.5

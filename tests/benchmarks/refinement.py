@@ -117,7 +117,7 @@ def one(way: Way, bundle: Bundle, inference: Inference, latents: Tensor, seed: i
     if way.copied:
         soft = copied(latents, inference)
     else:
-        soft = decode_volume(latents, inference, bundle.calibration.autocovariance[..., 1])
+        soft = decode_volume(latents, inference, bundle.calibration.neighbour_correlation)
     levels = [bundle.schedule.abar_at(t * bundle.schedule.timesteps / 1_000) for t in way.times] + [1.0] * way.rounds
     soft = refine(soft, inference, inference.denoise, levels, noise, border=inference.border(way.joined))
     seconds = time.perf_counter() - started

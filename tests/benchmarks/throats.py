@@ -113,7 +113,7 @@ def main() -> None:
     def row(name: str, found: Tensor | None) -> list[object]:
         masks = cubes[: arguments.count] == 0
         if found is not None:
-            correlations = bundle.calibration.autocovariance[..., 1]
+            correlations = bundle.calibration.neighbour_correlation
             masks = decode_volume(found, inference, correlations).argmax(dim=1).numpy() == 0
         share, values = measured(masks)
         ratio = values / (np.exp(height) * share[:, None] ** exponent)

@@ -5,7 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.calibrate import mismatch, volume_statistics
+from engine import calibrate
+from engine.calibrate import choose_numbers, mismatch, volume_statistics
+from engine.models.bundle import load_bundle
+from engine.models.presets import TrainingConfig
+from engine.sampling.multiplane import SamplerNumbers
+from tests.bundles import write_untrained_bundle
 
 
 def rods(side=24, period=8, seed=0):
@@ -37,3 +42,30 @@ def test_the_worst_phase_and_axis_count_with_their_sign():
     mean = wanted.surface[0].mean()
     assert found["surface_area"] == pytest.approx(-0.1 * wanted.surface[0, 2] / mean)
     assert found["fraction"] == pytest.approx(0.02)
+
+
+def test_what_costs_nothing_is_kept_where_it_is_better_and_what_costs_time_where_much_better(monkeypatch, tmp_path):
+    """Scores by numbers: lambda 1.2 is better by a hundredth, 1.5 is worse, a pass of refinement is better by a
+    twentieth (not enough) and 32 steps by a fifth."""
+    write_untrained_bundle(tmp_path / "toy")
+    bundle = load_bundle(tmp_path / "toy")
+    bundle.calibration = replace(bundle.calibration, numbers=SamplerNumbers())
+    errors = {"fraction": 0.0, "surface_area": 0.0, "lineal_path": 0.0, "autocovariance": 0.0}
+    seen = []
+
+    def judged(numbers):
+        value = 0.1
+        value *= {1.0: 1.0, 1.2: 0.99, 1.5: 1.1}[numbers.snr_factor] * (1.3 if numbers.eta == 1 else 1.0)
+        return value * (0.95 if numbers.refine_passes else 1.0) * (0.8 if numbers.steps == 32 else 1.0)
+
+    def made(of, inference, numbers, *args, **kwargs):
+        seen.append(numbers)
+        return None, []
+
+    monkeypatch.setattr(calibrate, "match_composition", made)
+    monkeypatch.setattr(calibrate, "volume_statistics", lambda *args, **kwargs: None)
+    monkeypatch.setattr(calibrate, "mismatch", lambda *args: errors | {"s2": judged(seen[-1])})
+    monkeypatch.setattr(calibrate, "rhythm", lambda *args: 0.0)
+    chosen, curve = choose_numbers(bundle, None, None, TrainingConfig())
+    assert (chosen.snr_factor, chosen.eta, chosen.refine_passes, chosen.steps) == (1.2, 0.5, 0, 32)
+    assert len(curve) == 1 + len(calibrate.CHANGES)

@@ -15,6 +15,7 @@ from engine.micrographs.micrograph import Micrographs
 from engine.models.bundle import CARD, WEIGHTS, find_bundles, load_bundle, read_card
 from engine.outcomes import DesignOutcome, Outcome
 from engine.request import Request, Settings
+from engine.sampling.spectra import along_axes
 from engine.train import WORKSPACE, calibrate, train
 from tests.engine.models.tiny import CONFIG, level_cut, micrographs
 
@@ -313,8 +314,8 @@ def test_a_bundle_of_planes_that_differ(tmp_path, monkeypatch):
     assert card == read_card(tmp_path / "layered") and card.descriptors[0].low < 0.5 < card.descriptors[0].high
     assert card.denoiser.planes and card.metrics["calibration_s2_error"] >= 0
     bundle = load_bundle(tmp_path / "layered")
-    assert bundle.calibration.autocovariance.shape == (1, 3, 8) and bundle.calibration.log_gain.ndim == 4
-    along_z, across = bundle.calibration.autocovariance[0, 0], bundle.calibration.autocovariance[0, 2]
+    assert bundle.calibration.autocovariance.shape == (1, 3, 8, 8) and bundle.calibration.log_gain.ndim == 4
+    along_z, _, across = along_axes(bundle.calibration.autocovariance)[0]
     assert float(along_z[2]) < -0.2 < 0.2 < float(across[2])  # two latent pixels on, the other layer
     (found,) = generate([request(shape=(32, 48, 32))], bundle)
     assert found.labels.shape == (32, 48, 32) and set(np.unique(found.labels)) <= {3, 7}

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from engine.models.autoencoder import Autoencoder, AutoencoderConfig, d4
+from engine.models.autoencoder import Autoencoder, AutoencoderConfig, d4, decorrelation
 
 
 @pytest.fixture(scope="module", params=[4, 2, 1])
@@ -23,11 +23,57 @@ def test_shapes_and_probabilities(model):
 
 def test_latents_are_normalised_as_the_buffers_say(model):
     hot = torch.nn.functional.one_hot(torch.randint(3, (1, 32, 32)), 3).movedim(-1, 1).float()
+    basis = torch.tensor([[2.0, 1.0], [0.5, -1.0]])
     model.latent_mean += 0.7
-    model.latent_std *= 2.0
-    assert torch.allclose(model.encode(hot) * 2.0 + 0.7, model.features(hot), atol=1e-5)
+    model.latent_basis.copy_(basis)
+    back = torch.einsum("ij,bjhw->bihw", torch.linalg.inv(basis), model.encode(hot)) + 0.7
+    assert torch.allclose(back, model.features(hot), atol=1e-5)
     model.latent_mean -= 0.7
-    model.latent_std /= 2.0
+    model.latent_basis.copy_(torch.eye(2))
+
+
+def test_pixel_space_gives_back_what_was_encoded():
+    pixels = Autoencoder(AutoencoderConfig(phases=3, factor=1)).eval()
+    pixels.latent_mean.copy_(torch.tensor([0.3, 0.5]))
+    pixels.latent_basis.copy_(torch.tensor([[2.0, 1.0], [0.5, -1.0]]))
+    hot = torch.nn.functional.one_hot(torch.randint(3, (2, 32, 32)), 3).movedim(-1, 1).float()
+    assert torch.allclose(pixels.decode(pixels.encode(hot)), hot, atol=3e-3)
+
+
+def smooth(length, generator, count=400, n=32):
+    """Periodic Gaussian planes [count, n, n] of unit variance and C = exp(-r^2 / 4 l^2)."""
+    k = 2 * torch.pi * torch.fft.fftfreq(n)
+    kernel = torch.exp(-0.5 * length**2 * (k[:, None] ** 2 + k**2))
+    planes = torch.fft.ifft2(torch.fft.fft2(torch.randn(count, n, n, generator=generator)) * kernel).real
+    return planes / planes.std()
+
+
+def test_mixed_fields_of_several_ranges_are_told_apart():
+    """Three independent fields, mixed: their factors are the fields themselves, the longest range first (Desbarats &
+    Dimitrakopoulos 2000: exact for sums of independent structures)."""
+    generator = torch.Generator().manual_seed(0)
+    fields = torch.stack([smooth(length, generator) for length in (1.0, 3.0, 2.0)], dim=1)
+    mixing = torch.tensor([[1.0, 0.4, 0.2], [-0.8, 1.0, 0.3], [0.1, -0.5, 0.9]])
+    mean, basis = decorrelation(
+        torch.einsum("ij,bjhw->bihw", mixing, fields) + torch.tensor([1.0, 2.0, 3.0])[:, None, None]
+    )
+    assert torch.allclose(mean, torch.tensor([1.0, 2.0, 3.0]), atol=0.02)
+    through = (basis @ mixing).abs()
+    assert torch.allclose(through, torch.eye(3)[[1, 2, 0]], atol=0.06)
+
+
+def test_one_channel_is_divided_by_its_standard_deviation():
+    drawn = 2.0 + 3.0 * torch.randn(50, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+    mean, basis = decorrelation(drawn)
+    assert float(mean) == pytest.approx(float(drawn.mean()))
+    assert float(basis) == pytest.approx(1 / float(drawn.std()), 1e-3)
+
+
+def test_phases_that_never_part_do_not_break_the_channels():
+    """Two phases of equal share everywhere: a direction without variance."""
+    one = torch.randn(20, 1, 8, 8, generator=torch.Generator().manual_seed(2))
+    _, basis = decorrelation(torch.cat([one, one], dim=1))
+    assert bool(basis.isfinite().all())
 
 
 def test_latents_are_local_fractions(model):
@@ -70,7 +116,7 @@ def test_pixel_space_is_the_phases_themselves():
     model = Autoencoder(AutoencoderConfig(phases=4, factor=1))
     assert not list(model.parameters())
     model.latent_mean += 0.3
-    model.latent_std *= 0.5
+    model.latent_basis *= 2.0
     image = torch.randint(4, (2, 16, 24))
     hot = torch.nn.functional.one_hot(image, 4).movedim(-1, 1).float()
     soft = model.decode(model.encode(hot))

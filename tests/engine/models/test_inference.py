@@ -54,7 +54,7 @@ def test_the_pullback_is_the_derivative_of_the_decoder(bundle, inference):
     assert found.shape == wanted.shape
     for one, other in zip(found, wanted, strict=True):
         assert float((one - other).norm() / other.norm()) < 0.03
-    inference.dtype, inference._decoder = torch.float32, bundle.autoencoder
+    inference._decoder_dtype, inference._decoder = torch.float32, bundle.autoencoder
     assert torch.allclose(inference.decode_pullback(z, given), wanted, atol=1e-6)
 
 

@@ -5,8 +5,10 @@ import torch
 
 from engine.sampling.spectra import (
     SpectralFilter,
-    axial_autocovariance,
+    along_axes,
     block_variance,
+    neighbour_correlation,
+    plane_autocovariance,
     plane_spectrum,
     radial_autocovariance,
     scale_modes,
@@ -113,22 +115,29 @@ def test_autocovariance_is_recovered_from_planes():
     assert torch.allclose(found[:6] / found[0], torch.exp(-(r**2) / (4 * s**2)) * window, atol=0.015)
 
 
-def stretched_autocovariance(lengths, lags=14):
-    r = torch.arange(lags, dtype=torch.float32)
-    return torch.stack([torch.exp(-0.5 * (r / length) ** 2) for length in lengths])[None]
+def in_planes(volume):
+    """Covariance [n, n, n] of a volume in the order of the FFT -> [1, 3, L, L] of its planes, L = n / 2 - 2."""
+    lags = volume.shape[0] // 2 - 2
+    return torch.stack([volume.select(axis, 0)[:lags, :lags] for axis in range(3)])[None].float()
 
 
-def test_axes_that_are_alike_are_the_isotropic_case():
-    one = gaussian_autocovariance(2.0)
-    for shape in ((8, 12, 16), (16, 16, 16)):
-        alike = volume_spectrum(one[:, None].expand(-1, 3, -1), shape)
-        assert torch.allclose(alike, volume_spectrum(one, shape), rtol=1e-6, atol=1e-8)
+def stretched(lengths, n=32):
+    """C = exp(-|r / l|^2 / 2) on a grid."""
+    lag = torch.fft.fftfreq(n, 1 / n, dtype=torch.float64)
+    z, y, x = torch.meshgrid(*(lag / length for length in lengths), indexing="ij")
+    return torch.exp(-0.5 * (z**2 + y**2 + x**2))
+
+
+def test_planes_that_are_alike_are_the_isotropic_case():
+    for length in (2.0, 3.0):
+        one = volume_spectrum(gaussian_autocovariance(length), (16, 16, 16))
+        three = volume_spectrum(in_planes(stretched((length,) * 3)), (16, 16, 16))
+        assert float((one - three).abs().sum() / one.sum()) < 0.02
 
 
 def test_a_stretched_material_has_the_stretched_spectrum():
-    """C = exp(-(z/a)^2/2 - (y/b)^2/2 - (x/c)^2/2) is ellipsoidal: the model is exact there, at every angle."""
     lengths, n = (1.5, 2.0, 2.5), 20
-    found = volume_spectrum(stretched_autocovariance(lengths), (n, n, n))[0]
+    found = volume_spectrum(in_planes(stretched(lengths)), (n, n, n))[0]
     k = 2 * math.pi * torch.arange(1, 4, dtype=torch.float64) / n
     exponent = sum(
         (wave * length).square().reshape([-1 if a == axis else 1 for a in range(3)])
@@ -138,7 +147,28 @@ def test_a_stretched_material_has_the_stretched_spectrum():
     assert torch.allclose(found[1:4, 1:4, 1:4], wanted, rtol=0.06, atol=0.4)
 
 
-def test_the_autocovariance_along_each_axis_is_recovered_from_planes():
+@pytest.mark.parametrize("kind", ["rough and stretched", "layers and rods"])
+def test_the_fitted_spectrum_is_positive_and_has_the_planes(kind):
+    """Two fields of other forms than the guesses': an exponential covariance, stretched; and a sum of layers across z
+    and rods along x, whose axes are far from independent."""
+    n = 32
+    lag = torch.fft.fftfreq(n, 1 / n, dtype=torch.float64)
+    z, y, x = torch.meshgrid(lag, lag, lag, indexing="ij")
+    if kind == "rough and stretched":
+        covariance = torch.exp(-((z / 1.5) ** 2 + (y / 2) ** 2 + (x / 3) ** 2).sqrt())
+    else:
+        layers = torch.exp(-0.5 * (z**2 / 4 + (y**2 + x**2) / 16)) * torch.cos(math.pi * z / 3)
+        covariance = 0.5 * layers + 0.5 * torch.exp(-0.5 * ((z**2 + y**2) / 2 + x**2 / 20))
+    true = torch.fft.fftn(covariance).real
+    found = volume_spectrum(in_planes(covariance), (n, n, n))[0]
+    assert float(found.min()) > 0
+    for axis in range(3):
+        ours, theirs = plane_spectrum(found[None], axis)[0], plane_spectrum(true[None], axis)[0]
+        assert float((ours - theirs).abs().sum() / theirs.sum()) < 0.05  # lags end two before half the grid
+    assert float((found - true).abs().sum() / true.sum()) < 0.1
+
+
+def test_the_autocovariance_of_each_plane_is_recovered():
     """Planes of smoothed noise, another width along each axis: exp(-r^2 / 4 s^2) along the axis of width s."""
     widths, n = (1.0, 1.6, 2.2), 16
     k = torch.fft.fftfreq(48)
@@ -149,8 +179,12 @@ def test_the_autocovariance_along_each_axis_is_recovered_from_planes():
         fields = torch.fft.ifft2(torch.fft.fft2(torch.randn(400, 48, 48, generator=generator)) * kernel).real
         latents.append((fields / fields.std())[:, None, :n, :n])
         planes.append(torch.full((400,), plane))
-    found = axial_autocovariance(torch.cat(latents), torch.cat(planes), taper=13.0)[0]
+    found = plane_autocovariance(torch.cat(latents), torch.cat(planes), taper=13.0)
     r = torch.arange(6, dtype=torch.float32)
     window = 0.5 * (1 + torch.cos(math.pi * r / 13.0))
     for axis, s in enumerate(widths):
-        assert torch.allclose(found[axis, :6], torch.exp(-(r**2) / (4 * s**2)) * window, atol=0.04)
+        assert torch.allclose(along_axes(found)[0, axis, :6], torch.exp(-(r**2) / (4 * s**2)) * window, atol=0.04)
+    corner = math.exp(-4 / (4 * 1.6**2) - 9 / (4 * 2.2**2)) * 0.5 * (1 + math.cos(math.pi * math.sqrt(13) / 13.0))
+    assert float(found[0, 0, 2, 3]) == pytest.approx(corner, abs=0.04)
+    neighbours = [math.exp(-1 / (4 * s**2)) for s in widths]
+    assert neighbour_correlation(found)[0].tolist() == pytest.approx(neighbours, abs=0.03)
