@@ -109,18 +109,18 @@ def _on_volume(batch: Batch) -> list[Guided]:
 
 def _on_latents(batch: Batch) -> list[Guided]:
     d, h, w = batch.latents.shape[2:]
-    autocovariance = batch.bundle.calibration.autocovariance
+    calibration = batch.bundle.calibration
     return guide_latents(
         batch.latents,
         batch.targets,
         batch.phases,
         batch.inference,
-        spectral(batch.inference.denoise, SpectralFilter(autocovariance, (d, h, w))),
+        spectral(batch.inference.denoise, SpectralFilter(calibration.autocovariance, (d, h, w))),
         batch.bundle.schedule,
         batch.noise,
         batch.finish,
         batch.settings.guidance_iterations,
-        correlations=batch.bundle.calibration.neighbour_correlation,
+        correlations=calibration.neighbour_correlation,
         on_step=batch.on_step,
         **batch.known,
     )

@@ -18,6 +18,7 @@ the axes differ: of planes across z, y and x, lags along the first and the secon
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -41,13 +42,13 @@ def radial_autocovariance(latents: Tensor, taper: float) -> Tensor:
     Returns:
         [C, L] at distances 0, 1, ..., L-1 = ceil(taper), float32.
     """
-    by_lag, pairs = _by_lag(latents)
-    distance, lags = _distances(tuple(pairs.shape)), math.ceil(taper) + 1
+    by_lag, pairs = covariance_by_lag(latents)
+    distance, lags = distances(tuple(pairs.shape)), math.ceil(taper) + 1
     used = (distance < lags) & (pairs > 0.1 * latents.shape[2] * latents.shape[3])  # lags with few pairs are noise
     weight = pairs[used].sqrt()
     splines = torch.stack([_interpolate(unit, distance[used]) for unit in torch.eye(lags, dtype=torch.float64)], dim=1)
     found = torch.linalg.lstsq(splines * weight[:, None], (by_lag[:, used] * weight).T).solution.T  # [C, L]
-    tapered: Tensor = found * _raised_cosine(torch.arange(lags, dtype=torch.float64), taper)
+    tapered: Tensor = found * raised_cosine(torch.arange(lags, dtype=torch.float64), taper)
     return tapered.float()
 
 
@@ -65,16 +66,14 @@ def plane_autocovariance(latents: Tensor, planes: Tensor, taper: float) -> Tenso
     lags = math.ceil(taper) + 1
     found = []
     for plane in range(3):
-        by_lag, _ = _by_lag(latents[planes == plane])  # [C, 2h, 2w]; of (r, s) and (-r, -s) alike
+        by_lag, _ = covariance_by_lag(latents[planes == plane])  # [C, 2h, 2w]; of (r, s) and (-r, -s) alike
         mirrored = by_lag.flip(2).roll(1, 2)
         found.append((by_lag[:, :lags, :lags] + mirrored[:, :lags, :lags]) / 2)
     each = torch.stack(found, dim=1)
     # One variance: the estimates differ because the crops do.
     variance = each[:, :, :1, :1]
     each = each / variance * variance.mean(dim=1, keepdim=True)
-    lag = torch.arange(lags, dtype=torch.float64)
-    distance = (lag[:, None].square() + lag.square()).sqrt()
-    return (each * _raised_cosine(distance, taper)).float()
+    return (each * raised_cosine(distances((2 * lags, 2 * lags))[:lags, :lags], taper)).float()
 
 
 def neighbour_correlation(autocovariance: Tensor) -> Tensor:
@@ -94,17 +93,22 @@ def along_axes(autocovariance: Tensor) -> Tensor:
     return torch.stack([z, y, x], dim=1)
 
 
-def _by_lag(latents: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean product of the pairs of pixels at each lag, [C, 2h, 2w], and their number, [2h, 2w]; periodic order."""
-    h, w = latents.shape[-2:]
-    padded = torch.fft.rfft2(latents.double(), s=(2 * h, 2 * w))
-    sums = torch.fft.irfft2(padded.abs().square().mean(dim=0), s=(2 * h, 2 * w))
-    window = torch.fft.rfft2(torch.ones(h, w, dtype=torch.float64), s=(2 * h, 2 * w))
-    pairs = torch.fft.irfft2(window.abs().square(), s=(2 * h, 2 * w)).round()
+def covariance_by_lag(latents: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean product of the pairs of pixels at each lag, in the order of the FFT, and their number.
+
+    Args: latents [M, C, h, w] or [M, C, d, h, w], zero mean. Returns: [C, 2h, 2w] and [2h, 2w], or [C, 2d, ...] alike.
+    """
+    space = tuple(latents.shape[2:])
+    sides, axes = [2 * n for n in space], tuple(range(-len(space), 0))
+    padded = torch.fft.rfftn(latents.double(), s=sides, dim=axes)
+    sums = torch.fft.irfftn(padded.abs().square().mean(dim=0), s=sides, dim=axes)
+    window = torch.fft.rfftn(torch.ones(space, dtype=torch.float64), s=sides)
+    pairs = torch.fft.irfftn(window.abs().square(), s=sides).round()
     return sums / pairs.clamp(min=1), pairs
 
 
-def _raised_cosine(distance: Tensor, taper: float) -> Tensor:
+def raised_cosine(distance: Tensor, taper: float) -> Tensor:
+    """What brings an estimate to zero at the distance `taper`."""
     return torch.where(distance < taper, 0.5 * (1 + torch.cos(math.pi * distance / taper)), 0.0)
 
 
@@ -144,8 +148,7 @@ def _block_variance(spectrum: Tensor, shape: tuple[int, int, int]) -> Tensor:
     covariance = torch.fft.ifftn(spectrum, dim=(1, 2, 3)).real
     pairs = []
     for n, size in zip(shape, spectrum.shape[1:], strict=True):
-        lag = torch.fft.fftfreq(size, 1 / size, dtype=torch.float64).abs()
-        pairs.append((n - lag).clamp(min=0) / n**2)
+        pairs.append((n - _lags(size).abs()).clamp(min=0) / n**2)
     return torch.einsum("cdhw,d,h,w->c", covariance, *pairs)
 
 
@@ -153,7 +156,7 @@ def _spectrum(autocovariance: Tensor, grid: tuple[int, int, int]) -> Tensor:
     """S3 on a grid that is at least twice as long as the lags: [C, *grid] float64; may be below zero where C is radial
     and no 3D field has it."""
     if autocovariance.ndim == 2:
-        distance = _distances(grid)
+        distance = distances(grid)
         covariance = torch.stack([_interpolate(channel, distance) for channel in autocovariance])
         spectrum: Tensor = torch.fft.fftn(covariance, dim=(1, 2, 3)).real
         return spectrum
@@ -168,13 +171,9 @@ def _fitted(planes: Tensor, along: Tensor, grid: tuple[int, int, int]) -> Tensor
         planes: [3, L, L]. along: [3, L] along z, y, x.
     """
     targets = []
-    for axis, quarter in enumerate(planes):
-        rows, columns = (n for other, n in enumerate(grid) if other != axis)
-        lags = [torch.fft.fftfreq(n, 1 / n, dtype=torch.float64).abs().long() for n in (rows, columns)]
-        padded = torch.zeros(rows // 2 + 1, columns // 2 + 1, dtype=torch.float64)
-        padded[: len(quarter), : len(quarter)] = quarter
-        spectrum = torch.fft.fft2(padded[lags[0]][:, lags[1]]).real
-        targets.append(spectrum.clamp(min=SMALLEST).unsqueeze(axis))
+    for axis, plane in enumerate(planes):
+        sides = [n for other, n in enumerate(grid) if other != axis]
+        targets.append(mirrored_spectrum(plane, sides).clamp(min=SMALLEST).unsqueeze(axis))
     guesses = (stretched_spectrum(along, grid), separable_spectrum(along, grid))
     fitted = min(guesses, key=lambda guess: _misfit(guess, targets))
     for _ in range(FITTING_ROUNDS):
@@ -187,8 +186,26 @@ def _fitted(planes: Tensor, along: Tensor, grid: tuple[int, int, int]) -> Tensor
 
 def _misfit(spectrum: Tensor, targets: list[Tensor]) -> float:
     """Of the worst kind of plane: area between its spectrum and the target, over the target's."""
-    found = (plane_spectrum(spectrum[None], axis)[0] for axis in range(3))
+    found = (spectrum.mean(dim=axis, keepdim=True) for axis in range(3))
     return max(float((mean - target).abs().sum() / target.sum()) for mean, target in zip(found, targets, strict=True))
+
+
+def mirrored_spectrum(covariance: Tensor, grid: Sequence[int]) -> Tensor:
+    """Spectrum of a covariance that is the same at mirrored lags, in any number of dimensions.
+
+    Args:
+        covariance: [L, ...] at the lags 0, 1, ..., L - 1 along each axis; zero beyond.
+        grid: sides of the periodic grid, each at least 2 L.
+
+    Returns:
+        [*grid], modes in the order of the FFT.
+    """
+    mirrored = covariance.new_zeros([n // 2 + 1 for n in grid])
+    mirrored[tuple(slice(lags) for lags in covariance.shape)] = covariance
+    for axis, n in enumerate(grid):
+        mirrored = mirrored.index_select(axis, _lags(n).abs().long())
+    spectrum: Tensor = torch.fft.fftn(mirrored).real
+    return spectrum
 
 
 def stretched_spectrum(along: Tensor, grid: tuple[int, int, int]) -> Tensor:
@@ -196,7 +213,7 @@ def stretched_spectrum(along: Tensor, grid: tuple[int, int, int]) -> Tensor:
     and w_i = (r_i / l_i)^2 / rho^2, C(r) = sum_i w_i C_i(rho l_i) is each curve on its axis. [3, L] -> [*grid]."""
     length = (along.sum(dim=1) - 0.5 * along[:, 0]) / along[:, 0]  # integral by the trapezoidal rule
     length = length.clamp(min=0.5)  # at least its first half
-    lags = torch.meshgrid(*(torch.fft.fftfreq(n, 1 / n, dtype=torch.float64) for n in grid), indexing="ij")
+    lags = torch.meshgrid(*(_lags(n) for n in grid), indexing="ij")
     parts = torch.stack([(lag / scale).square() for lag, scale in zip(lags, length, strict=True)])
     rho = parts.sum(dim=0)
     shares = torch.where(rho > 0, parts / rho.clamp(min=1e-12), 1 / 3)
@@ -207,13 +224,10 @@ def stretched_spectrum(along: Tensor, grid: tuple[int, int, int]) -> Tensor:
 
 def separable_spectrum(along: Tensor, grid: tuple[int, int, int]) -> Tensor:
     """Axes that know nothing of each other: C(r) = C(0) c_z(z) c_y(y) c_x(x). [3, L] -> [*grid]."""
-    spectra = []
-    for curve, n in zip(along / along[:, :1], grid, strict=True):
-        lag = torch.fft.fftfreq(n, 1 / n, dtype=torch.float64).abs().long()
-        padded = torch.zeros(n // 2 + 1, dtype=torch.float64)
-        padded[: len(curve)] = curve
-        spectra.append(torch.fft.fft(padded[lag]).real.clamp(min=SMALLEST))
-    return along[:, 0].mean() * torch.einsum("d,h,w->dhw", *spectra)
+    curves = along / along[:, :1]
+    spectra = [mirrored_spectrum(curve, [n]).clamp(min=SMALLEST) for curve, n in zip(curves, grid, strict=True)]
+    product: Tensor = torch.einsum("d,h,w->dhw", *spectra)
+    return along[:, 0].mean() * product
 
 
 def plane_spectrum(volume_spectrum_: Tensor, axis: int) -> Tensor:
@@ -266,9 +280,15 @@ def scale_modes(volume: Tensor, gain: Tensor) -> Tensor:
     return torch.stack(scaled)
 
 
-def _distances(grid: tuple[int, ...]) -> Tensor:
+def _lags(n: int) -> Tensor:
+    """0, 1, ..., -2, -1 of a periodic axis, float64."""
+    lags: Tensor = torch.fft.fftfreq(n, 1 / n, dtype=torch.float64)
+    return lags
+
+
+def distances(grid: tuple[int, ...]) -> Tensor:
     """Distance of each point of a periodic grid from the origin, float64."""
-    axes = [torch.fft.fftfreq(n, 1 / n, dtype=torch.float64) for n in grid]
+    axes = [_lags(n) for n in grid]
     squares = torch.zeros((), dtype=torch.float64)
     for i, axis in enumerate(axes):
         squares = squares + axis.square().view([-1 if j == i else 1 for j in range(len(axes))])

@@ -79,6 +79,16 @@ MATERIALS = {
     ),
 }
 
+SEPARATOR = Material(
+    file="separator_lr_156x75x75.tif",
+    phases=("a", "b"),
+    axis=0,
+    trained_below=92,
+    judged_from=92,
+    isotropic=False,
+)
+"""Trains a bundle, but is too small for a null distribution: its judging part is one block of 64 voxels cubed."""
+
 
 def crops(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Disjoint squares [M, side, side] of the images [..., y, x]."""

@@ -17,49 +17,36 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from engine.micrographs.files import read_array
-from engine.sampling.spectra import along_axes, separable_spectrum, stretched_spectrum, volume_spectrum
+from engine.sampling.spectra import (
+    along_axes,
+    covariance_by_lag,
+    distances,
+    mirrored_spectrum,
+    raised_cosine,
+    separable_spectrum,
+    stretched_spectrum,
+    volume_spectrum,
+)
 from tests.benchmarks.common import machine, table
+from tests.benchmarks.materials import DATA, MATERIALS, SEPARATOR, Material
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A material and how it is read."""
+    """A phase of a material, and how it is read."""
 
-    name: str
-    file: str
-    label: int
-    region: tuple[slice, slice, slice]
+    material: Material
+    phase: int
     factor: int
 
+    def __str__(self) -> str:
+        kind = f"latents of factor {self.factor}" if self.factor > 1 else "pixels"
+        return f"{Path(self.material.file).stem}, {self.material.phases[self.phase]}, {kind}"
 
-WHOLE = slice(None)
-CASES = (
-    *(
-        Case(
-            name=f"nmc-cathode, {phase}, latents of factor 4",
-            file="nmc_cathode_251x301x200.tif",
-            label=label,
-            region=(WHOLE, slice(0, 200), WHOLE),
-            factor=4,
-        )
-        for label, phase in enumerate(("pore", "nmc", "binder"))
-    ),
-    Case(
-        name="separator, latents of factor 2",
-        file="separator_lr_156x75x75.tif",
-        label=0,
-        region=(slice(0, 92), WHOLE, WHOLE),
-        factor=2,
-    ),
-    Case(
-        name="separator, pixels",
-        file="separator_lr_156x75x75.tif",
-        label=0,
-        region=(slice(0, 92), WHOLE, WHOLE),
-        factor=1,
-    ),
-)
+
+CATHODE = MATERIALS["nmc-cathode"]
+CASES = [Case(material=CATHODE, phase=phase, factor=4) for phase in range(len(CATHODE.phases))]
+CASES += [Case(material=SEPARATOR, phase=0, factor=factor) for factor in (2, 1)]
 
 
 def read_off(mask: NDArray[np.bool_], factor: int) -> NDArray[np.float64]:
@@ -71,41 +58,30 @@ def read_off(mask: NDArray[np.bool_], factor: int) -> NDArray[np.float64]:
 
 
 def covariance(field: NDArray[np.float64], lags: int) -> Tensor:
-    """Normalised, mirrored and tapered autocovariance [n, n, n] in the order of the FFT, n = 2 lags + 4."""
-    n = 2 * lags + 4
-    wide = [side + lags for side in field.shape]
-    centred = torch.from_numpy(field - field.mean())
-    sums = torch.fft.irfftn(torch.fft.rfftn(centred, s=wide).abs().square(), s=wide)
-    window = torch.fft.rfftn(torch.ones(field.shape, dtype=torch.float64), s=wide)
-    mean = sums / torch.fft.irfftn(window.abs().square(), s=wide).round().clamp(min=1)
-    for axis in range(3):  # mirrored lags are one, as in the planes
-        mean = (mean + mean.flip(axis).roll(1, axis)) / 2
-    quarter = mean[:lags, :lags, :lags] / mean[0, 0, 0]
-    lag = torch.arange(lags, dtype=torch.float64)
-    distance = (lag[:, None, None].square() + lag[:, None].square() + lag.square()).sqrt()
-    quarter = quarter * torch.where(distance < lags, 0.5 * (1 + torch.cos(torch.pi * distance / lags)), 0.0)
-    padded = torch.zeros(n // 2 + 1, n // 2 + 1, n // 2 + 1, dtype=torch.float64)
-    padded[:lags, :lags, :lags] = quarter
-    index = torch.fft.fftfreq(n, 1 / n, dtype=torch.float64).abs().long()
-    return padded[index][:, index][:, :, index]
+    """Normalised and tapered autocovariance [lags, lags, lags]; mirrored lags are one, as in the planes."""
+    mean, _ = covariance_by_lag(torch.from_numpy(field - field.mean())[None, None])
+    found = mean[0]
+    for axis in range(3):
+        found = (found + found.flip(axis).roll(1, axis)) / 2
+    octant = found[:lags, :lags, :lags] / found[0, 0, 0]
+    return octant * raised_cosine(distances((2 * lags,) * 3)[:lags, :lags, :lags], lags)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--data", type=Path, default=DATA)
     arguments = parser.parse_args()
     rows = []
     for case in CASES:
-        mask = read_array(arguments.data / case.file).array[case.region] == case.label
+        mask = case.material.training(arguments.data) == case.phase
         lags = 26 if case.factor == 1 else 13
-        whole = covariance(read_off(mask, case.factor), lags)
-        n = whole.shape[0]
-        true = torch.fft.fftn(whole).real.clamp(min=0)
-        planes = torch.stack([whole.select(axis, 0)[:lags, :lags] for axis in range(3)])[None]
+        octant = covariance(read_off(mask, case.factor), lags)
+        grid = (2 * lags + 4,) * 3
+        true = mirrored_spectrum(octant, grid).clamp(min=0)
+        planes = torch.stack([octant.select(axis, 0) for axis in range(3)])[None]
         along = along_axes(planes)[0]
-        fitted = volume_spectrum(planes, (n, n, n))[0]
-        guesses = [guess(along, (n, n, n)) for guess in (stretched_spectrum, separable_spectrum)]
-        rows.append([case.name, *(f"{float((s - true).abs().sum() / true.sum()):.1%}" for s in (*guesses, fitted))])
+        found = [stretched_spectrum(along, grid), separable_spectrum(along, grid), volume_spectrum(planes, grid)[0]]
+        rows.append([str(case), *(f"{float((each - true).abs().sum() / true.sum()):.1%}" for each in found)])
     print(machine())
     print(table(["material", "stretched", "separable", "fitted to the planes"], rows))
 

@@ -68,9 +68,8 @@ def test_spectral_reproduces_an_anisotropic_spectrum_and_mpdd_does_not():
     Everything is linear and leaves modes apart, so that the power is what each makes of its noise: no scatter."""
     lengths = (1.0, 1.5, 2.2)
     z, y, x = (torch.exp(-0.5 * (torch.arange(14) / length) ** 2) for length in lengths)
-    covariance = torch.stack([torch.outer(y, x), torch.outer(z, x), torch.outer(z, y)])[
-        None
-    ]  # of planes across z, y, x
+    # Of planes across z, y and x.
+    covariance = torch.stack([torch.outer(y, x), torch.outer(z, x), torch.outer(z, y)])[None]
     truth = volume_spectrum(covariance, (N, N, N))
 
     def denoise(planes, abar, axis):
