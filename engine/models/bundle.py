@@ -25,7 +25,7 @@ from engine.sampling.composition import Composition
 from engine.sampling.multiplane import Calibration, SamplerNumbers
 from engine.sampling.schedules import schedule_of
 
-FORMAT = 1
+FORMAT = 2  # 1 had a standard deviation per channel of latents, and autocovariances by axis
 CARD, WEIGHTS = "card.json", "weights.safetensors"
 ZOO = Path(__file__).parent / "zoo"
 
