@@ -32,8 +32,8 @@ def peak():
 generate([request(32)], bundle)
 engine.memory.LARGEST_WORK = 2**20
 before = peak()
-generate([request(96)], bundle)
-print(peak() - before, request_bytes(request(96), bundle.card) - request_bytes(request(32), bundle.card))
+generate([request(160)], bundle)
+print(peak() - before, request_bytes(request(160), bundle.card) - request_bytes(request(32), bundle.card))
 """
 
 
@@ -67,7 +67,8 @@ def test_the_formula_by_hand():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
 def test_a_volume_takes_what_the_formula_says(berea):
-    """Peak of a process of its own, with hardly any planes held beside a call's; allocators keep some pages."""
+    """Peak of a process of its own, with hardly any planes held beside a call's; allocators keep some pages, so the volume is
+    large: at 96 voxels what was taken came out at .2 to .6 of what is stated, at 160 at .5 to .6."""
     found = subprocess.run([sys.executable, "-c", PEAK, str(berea)], capture_output=True, text=True, check=True)
     taken, stated = (int(part) for part in found.stdout.split())
     assert 0.3 * stated < taken < 1.2 * stated
