@@ -67,8 +67,10 @@ def test_the_formula_by_hand():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
 def test_a_volume_takes_what_the_formula_says(berea):
-    """Peak of a process of its own, with hardly any planes held beside a call's; allocators keep some pages, so the volume is
-    large: at 96 voxels what was taken came out at .2 to .6 of what is stated, at 160 at .5 to .6."""
+    """Peak of a process of its own, with hardly any planes held beside a call's; allocators keep some pages.
+
+    So the volume is large: at 96 voxels what was taken came out at .2 to .6 of what is stated, at 160 at .5 to .6.
+    """
     found = subprocess.run([sys.executable, "-c", PEAK, str(berea)], capture_output=True, text=True, check=True)
     taken, stated = (int(part) for part in found.stdout.split())
     assert 0.3 * stated < taken < 1.2 * stated
