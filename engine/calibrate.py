@@ -28,6 +28,7 @@ from engine.models.bundle import Bundle
 from engine.models.inference import Inference
 from engine.models.presets import TrainingConfig
 from engine.sampling.composition import Composition, fit_composition
+from engine.sampling.kikuchi import sample_points
 from engine.sampling.moments import MomentMatching, bin_count
 from engine.sampling.multiplane import Calibration, MirroredNoise, Noise, SamplerNumbers
 from engine.sampling.spectra import plane_autocovariance, radial_autocovariance, volume_spectrum
@@ -60,8 +61,9 @@ class Statistics:
 
 def latent_statistics(
     inference: Inference, crops: CropSampler, phases: int, seed: int, count: int
-) -> tuple[Tensor, Composition]:
-    """Autocovariance [C, L] or [C, 3, L, L] of the normalised latents and composition, from `count` training crops."""
+) -> tuple[Tensor, Composition, Tensor]:
+    """Autocovariance [C, L] or [C, 3, L, L] of the normalised latents, composition and single latents [M, C], from
+    `count` training crops."""
     drawn = crops.draw(count, np.random.default_rng([seed, 2]))
     hot = one_hot(drawn.indices, phases).to(inference.device)
     latents = inference.encode(hot).cpu()  # [M, C, h, w]
@@ -71,10 +73,12 @@ def latent_statistics(
         autocovariance = plane_autocovariance(centred, drawn.planes, taper)
     else:
         autocovariance = radial_autocovariance(centred, taper)
-    return autocovariance, fit_composition(latents, hot.mean(dim=(2, 3)).cpu())
+    return autocovariance, fit_composition(latents, hot.mean(dim=(2, 3)).cpu()), sample_points(latents)
 
 
-def uncorrected(autocovariance: Tensor, side: int, numbers: SamplerNumbers | None = None) -> Calibration:
+def uncorrected(
+    autocovariance: Tensor, side: int, numbers: SamplerNumbers | None = None, points: Tensor | None = None
+) -> Calibration:
     """A calibration that corrects nothing yet; `side` latent pixels to a crop."""
     kinds = autocovariance.shape[: autocovariance.ndim // 2]  # [C], or [C, 3]
     return Calibration(
@@ -82,6 +86,7 @@ def uncorrected(autocovariance: Tensor, side: int, numbers: SamplerNumbers | Non
         shift=torch.zeros(1, kinds[0]),
         log_gain=torch.zeros(1, *kinds, bin_count(side)),
         numbers=numbers or SamplerNumbers(),
+        points=points,
     )
 
 
@@ -223,6 +228,7 @@ def match_moments(
         shift=torch.stack(matching.shifts),
         log_gain=torch.stack(matching.log_gains),
         numbers=numbers,
+        points=bundle.calibration.points,
     )
     # A few at a time: decoded volumes are a thousand times larger than latent ones.
     volumes: list[NDArray[np.uint8]] = []

@@ -43,12 +43,14 @@ from engine.request import Request, Settings
 from engine.routes import check_route, inside_of, to_guide, told, walks_of
 from engine.sampling.choices import Harmonizing
 from engine.sampling.composition import steer_mean
+from engine.sampling.kikuchi import kikuchi
 from engine.sampling.moments import MomentCorrection, StepHook
 from engine.sampling.multiplane import (
     CleanHook,
     Noise,
     PlaneDenoiser,
     SamplerNumbers,
+    VolumeDenoiser,
     assured,
     mpdd,
     roll_each,
@@ -328,8 +330,7 @@ def sample_latents(
     if published:
         fused = mpdd(denoise)
     else:
-        spectral_filter = SpectralFilter(calibration.autocovariance, latent)
-        fused = spectral(assured(denoise, numbers.snr_factor), spectral_filter, told_of)
+        fused = fusion(bundle, inference, latent, numbers, denoise, told_of)
         correction = MomentCorrection(
             calibration.shift, calibration.log_gain, latent, numbers.steps, told_of, side=bundle.card.latent_crop
         )
@@ -350,6 +351,23 @@ def sample_latents(
         correct=correct,
         on_step=on_step,
     )
+
+
+def fusion(
+    bundle: Bundle,
+    inference: Inference,
+    latent: tuple[int, int, int],
+    numbers: SamplerNumbers,
+    denoise: PlaneDenoiser,
+    told_of: Tensor | None = None,
+) -> VolumeDenoiser:
+    """Of the sampler `spectral`, for volumes of a latent shape: planes, lines and points where the bundle has a network
+    of lines, else planes of one axis at a time. `denoise` and `told_of` as for `sample_latents`."""
+    spectral_filter = SpectralFilter(bundle.calibration.autocovariance, latent)
+    surer, points = assured(denoise, numbers.snr_factor), bundle.calibration.points
+    if points is None:
+        return spectral(surer, spectral_filter, told_of)
+    return kikuchi(surer, inference.lines, points, spectral_filter, told_of)
 
 
 def decode_latents(

@@ -26,7 +26,7 @@ from engine.models.bundle import CARD, WEIGHTS, Bundle, Card, Phase, load_bundle
 from engine.models.checkpoint import write_atomically
 from engine.models.inference import Inference
 from engine.models.presets import TrainingConfig
-from engine.models.training import Report, TrainingProgress, train_networks
+from engine.models.training import Report, TrainingProgress, train_lines, train_networks
 from engine.models.training_curves import KEY, training_curves
 from engine.sampling.composition import Composition
 from engine.sampling.multiplane import Calibration, SamplerNumbers
@@ -112,7 +112,8 @@ def train(
         return card
     # Saved and read back first: the calibration and every metric are those of the file (half precision), not of the
     # networks in memory.
-    save_bundle(workspace, card, networks.autoencoder, networks.denoiser, *_placeholders(channels, len(card.phases)))
+    nothing = _placeholders(channels, len(card.phases))
+    save_bundle(workspace, card, networks.autoencoder, networks.denoiser, *nothing, lines=networks.lines)
     bundle = load_bundle(workspace, config.device)
     card = replace(bundle.card, metrics=dict(networks.metrics))
     return _calibrated(card, bundle, micrographs, out, config, on_progress)
@@ -151,6 +152,12 @@ def calibrate(
     config = replace(TrainingConfig(**_as_given(card.training["config"])), device=bundle.device)
     kept = {name: value for name, value in card.metrics.items() if not name.startswith("calibration_") and name != KEY}
     training = {**card.training, "calibration": command}
+    if bundle.lines is None and config.has_lines(micrographs):  # trained before there was one
+        lines, kept["lines_loss"] = train_lines(bundle, micrographs, out / WORKSPACE, config, on_progress)
+        networks = (bundle.autoencoder, bundle.denoiser, bundle.calibration, bundle.composition)
+        save_bundle(out / WORKSPACE, card, *networks, lines=lines)
+        bundle = load_bundle(out / WORKSPACE, bundle.device)
+        card = bundle.card
     card = replace(card, name=out.resolve().name, metrics=kept, training=training)
     return _calibrated(card, bundle, micrographs, out, config, on_progress)
 
@@ -167,11 +174,12 @@ def _calibrated(
     started = time.perf_counter()
     workspace = out / WORKSPACE
     inference = Inference(bundle)
-    autocovariance, composition = latent_statistics(
+    autocovariance, composition, points = latent_statistics(
         inference, CropSampler(micrographs, config.crop), len(card.phases), config.seed, config.calibration_crops
     )
-    calibration = uncorrected(autocovariance, card.latent_crop)
-    bundle = Bundle(card, bundle.autoencoder, bundle.denoiser, calibration, composition, config.device)
+    calibration = uncorrected(autocovariance, card.latent_crop, points=None if bundle.lines is None else points)
+    networks = bundle.autoencoder, bundle.denoiser
+    bundle = Bundle(card, *networks, calibration, composition, config.device, lines=bundle.lines)
     curve: list[dict[str, Any]] = []
     if config.calibrate and not micrographs.classes:  # classes are of images: no volume could be judged by them
         wanted = image_statistics(micrographs)
@@ -205,7 +213,7 @@ def _calibrated(
     }
     metrics |= {KEY: training_curves(micrographs, config.crop, config.seed)}
     card = replace(card, calibration={"numbers": asdict(calibration.numbers), "curve": curve}, metrics=metrics)
-    card = save_bundle(out, card, bundle.autoencoder, bundle.denoiser, calibration, composition)
+    card = save_bundle(out, card, *networks, calibration, composition, lines=bundle.lines)
     shutil.rmtree(workspace)
     return card
 

@@ -10,6 +10,7 @@ from engine.models.autoencoder import Autoencoder, AutoencoderConfig
 from engine.models.bundle import Card, Phase, save_bundle
 from engine.models.crop_descriptors import DescriptorScale
 from engine.models.denoiser import Denoiser, DenoiserConfig
+from engine.models.lines import LineConfig, LineDenoiser
 from engine.models.training_curves import KEY
 from engine.sampling.composition import Composition
 from engine.sampling.moments import bin_count
@@ -39,7 +40,9 @@ def write_untrained_bundle(
         shift=torch.zeros(4, channels),
         log_gain=torch.zeros(4, channels, bin_count(16)),
         numbers=numbers,
+        points=torch.randn(8, channels),
     )
+    lines = LineDenoiser(LineConfig(channels=channels, width=16, blocks=2))
     composition = Composition(
         offset=torch.full((len(phases),), share),
         slope=0.1 * torch.cat([torch.eye(channels), -torch.ones(1, channels)]),
@@ -64,4 +67,4 @@ def write_untrained_bundle(
         weights_sha256="",
         descriptors=tuple(descriptors),
     )
-    return save_bundle(folder, card, autoencoder, denoiser, calibration, composition)
+    return save_bundle(folder, card, autoencoder, denoiser, calibration, composition, lines=lines)

@@ -278,12 +278,13 @@ def _plan(micrographs: "Micrographs", config: "TrainingConfig", out: Path | None
         values += f"; segmented classes: {', '.join(cut)}" if cut else ""
     else:
         values = "phases: " + ", ".join(f"{name} = label {label} ({share:.4f})" for name, label, share in shares)
+    lines = f", lines {config.line_steps} steps" if config.has_lines(micrographs) else ""
     return [
         micrographs.describe(),
         values,
         f"voxel size: {size}; crops of {config.crop}x{config.crop}, batches of {config.batch}, on {config.device}",
-        f"autoencoder {config.autoencoder_steps} steps, denoiser {config.denoiser_steps} steps, seed {config.seed}"
-        + (f", into {out}" if out is not None else ""),
+        f"autoencoder {config.autoencoder_steps} steps, denoiser {config.denoiser_steps} steps{lines}, "
+        f"seed {config.seed}" + (f", into {out}" if out is not None else ""),
     ]
 
 

@@ -21,6 +21,7 @@ from engine.models.autoencoder import Autoencoder, AutoencoderConfig
 from engine.models.checkpoint import load_tensors, prefixed, save_tensors, with_prefix, write_atomically
 from engine.models.crop_descriptors import DescriptorScale
 from engine.models.denoiser import Denoiser, DenoiserConfig
+from engine.models.lines import LineConfig, LineDenoiser
 from engine.sampling.composition import Composition
 from engine.sampling.multiplane import Calibration, SamplerNumbers
 from engine.sampling.schedules import schedule_of
@@ -74,6 +75,8 @@ class Card:
     """Of a bundle of grey-level images: the training images' values that 0 and 255 stand for. It has no phases."""
     class_labels: tuple[tuple[int, ...], ...] = ()
     """Of grey-level images, for each class: the labels that its images are cut to; empty where they stay grey."""
+    lines: LineConfig | None = None
+    """Of the network of lines; None where planes are denoised without it."""
     format: int = FORMAT
     folder: Path = field(default=Path(), compare=False)
     """Where the card was read from; not part of the file."""
@@ -131,10 +134,13 @@ class Bundle:
         calibration: Calibration,
         composition: Composition,
         device: str = "cpu",
+        *,
+        lines: LineDenoiser | None = None,
     ) -> None:
         self.card, self.device = card, device
         self.autoencoder = autoencoder.to(device).eval().requires_grad_(False)
         self.denoiser = denoiser.to(device).eval().requires_grad_(False)
+        self.lines = None if lines is None else lines.to(device).eval().requires_grad_(False)
         self.calibration, self.composition = calibration.to(device), composition.to(device)
         self.schedule = schedule_of(card.schedule)
         self.factor = card.autoencoder.factor
@@ -142,7 +148,7 @@ class Bundle:
     @property
     def memory_bytes(self) -> int:
         """What the networks take on the device."""
-        networks = (self.autoencoder, self.denoiser)
+        networks = (self.autoencoder, self.denoiser, *(() if self.lines is None else (self.lines,)))
         return sum(tensor.nbytes for network in networks for tensor in network.state_dict().values())
 
 
@@ -153,6 +159,8 @@ def save_bundle(
     denoiser: Denoiser,
     calibration: Calibration,
     composition: Composition,
+    *,
+    lines: LineDenoiser | None = None,
 ) -> Card:
     """Write a bundle, floating-point weights in half precision; the card last, so a folder with a card is whole.
 
@@ -161,11 +169,14 @@ def save_bundle(
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = prefixed("autoencoder", autoencoder.state_dict()) | prefixed("denoiser", denoiser.state_dict())
+    if lines is not None:
+        tensors |= prefixed("lines", lines.state_dict())
     half = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     # The spectra span many decades and are small: they stay in float32.
     exact = prefixed("calibration", calibration.tensors()) | prefixed("composition", composition.tensors())
     save_tensors(folder / WEIGHTS, half | exact)
-    record = asdict(card) | {"weights_sha256": file_sha256(folder / WEIGHTS)}
+    record = asdict(card) | {"lines": None if lines is None else asdict(lines.config)}
+    record |= {"weights_sha256": file_sha256(folder / WEIGHTS)}
     del record["folder"]
     write_atomically(folder / CARD, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
     return read_card(folder)
@@ -187,6 +198,7 @@ def read_card(where: str | Path) -> Card:
         record["autoencoder"] = AutoencoderConfig(**record["autoencoder"])
         lists = {name: tuple(value) for name, value in record["denoiser"].items() if isinstance(value, list)}
         record["denoiser"] = DenoiserConfig(**record["denoiser"] | lists)
+        record["lines"] = LineConfig(**record["lines"]) if record.get("lines") else None
         record["data"] = tuple(record["data"])
         record["classes"] = tuple(record.get("classes", ()))
         record["descriptors"] = tuple(DescriptorScale(**each) for each in record.get("descriptors", ()))
@@ -217,13 +229,16 @@ def load_bundle(where: str | Path, device: str = "cpu") -> Bundle:
     autoencoder, denoiser = Autoencoder(card.autoencoder), Denoiser(card.denoiser)
     _fill(autoencoder, with_prefix("autoencoder", tensors), path)
     _fill(denoiser, with_prefix("denoiser", tensors), path)
+    lines = None if card.lines is None else LineDenoiser(card.lines)
+    if lines is not None:
+        _fill(lines, with_prefix("lines", tensors), path)
     try:
         numbers = SamplerNumbers(**card.calibration["numbers"])
         calibration = Calibration(**with_prefix("calibration", tensors), numbers=numbers)
         composition = Composition(**with_prefix("composition", tensors))
     except (KeyError, TypeError) as error:
         raise InputError(f"{card.folder}: no whole calibration ({error}); restore it or train again") from None
-    return Bundle(card, autoencoder, denoiser, calibration, composition, device)
+    return Bundle(card, autoencoder, denoiser, calibration, composition, device, lines=lines)
 
 
 def check_makes_volumes(card: Card) -> None:

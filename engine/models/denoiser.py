@@ -116,7 +116,7 @@ class Denoiser(nn.Module):
         self, x: Tensor, time: Tensor, condition: Condition
     ) -> tuple[Tensor, list[Tensor], tuple[Tensor, Tensor]]:
         """Down to the deepest level and through it: its output, the skips, the embedding and the condition's tokens."""
-        embedding = self.time(_sinusoids(time, self.config.width).to(self.stem.weight.dtype))
+        embedding = self.time(sinusoids(time, self.config.width).to(self.stem.weight.dtype))
         tokens = self.condition(condition, x.shape[0], embedding)
         known = F.silu(embedding + tokens.sum(dim=1)), tokens
         x = self.stem(F.pixel_unshuffle(x, self.config.patch))
@@ -145,7 +145,7 @@ class _Stage(nn.Module):
         return out if self.reading is None else self.reading(out, tokens)
 
 
-def _sinusoids(time: Tensor, width: int) -> Tensor:
+def sinusoids(time: Tensor, width: int) -> Tensor:
     """Sinusoidal features of the time (Vaswani et al. 2017): [B] -> [B, width], float32."""
     half = width // 2
     frequencies = torch.exp(-math.log(10_000.0) * torch.arange(half, device=time.device) / half)

@@ -67,6 +67,7 @@ class Inference:
         reduced = not isinstance(autocast(bundle.device), torch.autocast)
         self.dtype = torch.float32 if reduced else torch.bfloat16
         self._denoiser = _cast(bundle.denoiser, self.dtype)
+        self._lines = None if bundle.lines is None else _cast(bundle.lines, self.dtype)
         self._codec = bundle.autoencoder
         # In pixel space decoding takes no time, and eight bits of a grey value would be lost.
         self._decoder_dtype = self.dtype if bundle.factor > 1 else torch.float32
@@ -156,6 +157,21 @@ class Inference:
         if weight != 1:
             clean = weight * clean + (1 - weight) * clean_of(self._prediction, planes, ask(NOTHING)[:, :channels], abar)
         return clean, (predicted[:, channels:] + 1) / 2 if predicted.shape[1] > channels else None
+
+    @torch.no_grad()
+    def lines(self, lines: Tensor, abar: float, axis: int) -> Tensor:
+        """Clean estimate of noisy lines of latents [N, C, L] float32, all along `axis`; the bundle must have a network
+        of them."""
+        network = self._lines
+        assert network is not None
+        chunk = self._chunk(lines.shape[-1], lines.shape[-1]) * lines.shape[-1]  # of as many pixels as of planes
+        time = torch.full((chunk,), self.schedule.time_of(abar), device=lines.device)
+        along = torch.full((chunk,), axis, device=lines.device)
+
+        def answer(part: Tensor) -> Tensor:
+            return network(part.to(self.dtype), time, along).float()  # type: ignore[no-any-return]
+
+        return clean_of("v", lines, in_chunks(answer, lines, chunk, self.workers), abar)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:

@@ -1,10 +1,13 @@
 """Training configurations by name."""
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from engine.errors import InputError
 from engine.models.losses import Prediction
+
+if TYPE_CHECKING:
+    from engine.micrographs.micrograph import Micrographs
 
 Factor = Literal[1, 2, 4]
 Precision = Literal["bf16", "fp16", "fp32"]
@@ -66,6 +69,11 @@ class TrainingConfig:
     descriptor_dropout: float = 0.5
     """Share of the crops of which no descriptor is told, whatever is told of plane and class: volumes are mostly
     sampled without."""
+    line_steps: int = 1_000
+    """Of the network of lines, which volumes are fused with; 0 does without. Pixel space has none: its lines are as
+    many as a volume has pixels."""
+    line_rate: float = 2e-3
+    """Peak learning rate."""
     ema_decay: float = 0.9995
     schedule: ScheduleKind = "linear"
     train_timesteps: int = 1_000
@@ -83,6 +91,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if self.autoencoder_steps < 1 or self.denoiser_steps < 1:
             raise InputError("steps: must be at least 1")
+        if self.line_steps < 0:
+            raise InputError(f"line_steps: must be at least 0, not {self.line_steps}")
         if self.batch < 1:
             raise InputError(f"batch: must be at least 1, not {self.batch}")
         if self.accumulate < 1 or self.batch % self.accumulate:
@@ -112,6 +122,10 @@ class TrainingConfig:
                 f"crop: must be a multiple of {step} (factor {self.factor}, patch {self.denoiser_patch}, "
                 f"{len(self.denoiser_multipliers)} levels), not {self.crop}"
             )
+
+    def has_lines(self, micrographs: "Micrographs") -> bool:
+        """Whether a bundle of these images has a network of lines."""
+        return self.factor > 1 and self.line_steps > 0 and micrographs.grey is None and not micrographs.classes
 
     @property
     def schedule_numbers(self) -> dict[str, float | str]:

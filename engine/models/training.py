@@ -48,12 +48,13 @@ from engine.models.crop_descriptors import (
     normalised,
 )
 from engine.models.denoiser import Denoiser, DenoiserConfig
+from engine.models.lines import LineConfig, LineDenoiser
 from engine.models.losses import clean_of, target_of, variational_bound
 from engine.models.presets import Precision, Rate, TrainingConfig
 from engine.models.team import Team, team
 from engine.sampling.schedules import schedule_of
 
-Stage = Literal["autoencoder", "denoiser", "calibration"]
+Stage = Literal["autoencoder", "denoiser", "lines", "calibration"]
 CHECKPOINT_SECONDS = 45.0  # the promise to a user is that at most 60 s of work are lost
 VARIATIONAL_WEIGHT = 1e-3
 """Of L_vlb beside L_simple (Nichol & Dhariwal 2021, eq. 16)."""
@@ -85,6 +86,8 @@ class TrainedNetworks:
     metrics: dict[str, float]
     descriptors: tuple[DescriptorScale, ...] = ()
     """What the denoiser was told beside plane and class."""
+    lines: LineDenoiser | None = None
+    """None in pixel space, of images and of several classes, whose volumes are fused without."""
     leads: bool = True
     """Whether this process goes on to the calibration; of several, one does."""
 
@@ -142,14 +145,38 @@ def train_networks(
         )
         autoencoder, metrics = _train_autoencoder(run)
         denoiser, loss = _train_denoiser(run, autoencoder)
+        metrics |= {"denoiser_loss": loss}
+        lines = None
+        if config.has_lines(micrographs):
+            lines, metrics["lines_loss"] = _train_lines(run, autoencoder)
         members.wait()
     return TrainedNetworks(
         autoencoder=autoencoder,
         denoiser=denoiser,
-        metrics={**metrics, "denoiser_loss": loss},
+        lines=lines,
+        metrics=metrics,
         descriptors=run.scales,
         leads=members.leads,
     )
+
+
+def train_lines(
+    bundle: Bundle, micrographs: Micrographs, workspace: Path, config: TrainingConfig, on_progress: Report | None = None
+) -> tuple[LineDenoiser, float]:
+    """The network of lines of a bundle that has none, and its loss; goes on from the checkpoint in `workspace`."""
+    with team(config.device) as members:
+        run = _Run(
+            crops=CropSampler(micrographs, config.crop),
+            phases=len(micrographs.phases),
+            scales=(),
+            grey=False,
+            start=None,
+            workspace=workspace,
+            config=replace(config, device=members.device),
+            team=members,
+            on_progress=on_progress if members.leads else None,
+        )
+        return _train_lines(run, bundle.autoencoder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -358,6 +385,45 @@ def _train_denoiser(run: _Run, autoencoder: Autoencoder) -> tuple[Denoiser, floa
     return average.eval(), loss
 
 
+def _train_lines(run: _Run, autoencoder: Autoencoder) -> tuple[LineDenoiser, float]:
+    """L_simple of all rows and columns of some crops' latents, each turned around or not: half a batch of crops at
+    factor 4, and as many latent pixels at others."""
+    config = run.config
+    torch.manual_seed(config.seed + 2)
+    channels = autoencoder.config.latent_channels
+    model = LineDenoiser(LineConfig(channels=channels, axes=run.crops.anisotropic)).to(config.device)
+    average = copy.deepcopy(model).requires_grad_(False)
+    crops = max(1, config.batch * config.factor**2 // 32)
+    abar_of_time = torch.from_numpy(schedule_of(config.schedule_numbers).abar).float().to(config.device)
+
+    def loss_of(step: int, part: int) -> Tensor:
+        numbers, noise = _generators(config, "lines", step)
+        drawn = run.crops.draw(crops, numbers)
+        with torch.no_grad():
+            latents = autoencoder.encode(run.field(drawn.indices.to(config.device)))  # [M, C, h, w]
+        # Rows run along the last axis of their plane, columns along the first.
+        lines = torch.cat([latents.transpose(1, 2).flatten(0, 1), latents.permute(0, 3, 1, 2).flatten(0, 1)])
+        axes = None
+        if run.crops.anisotropic:
+            along = torch.tensor([[2, 1], [2, 0], [1, 0]])[drawn.planes]  # of rows and columns in each kind of plane
+            axes = along.T.repeat_interleave(latents.shape[-1], dim=1).flatten()
+        turned = torch.from_numpy(numbers.random(len(lines)) < 0.5).to(config.device)
+        lines = torch.where(turned[:, None, None], lines.flip(2), lines)
+        order = torch.from_numpy(numbers.permutation(len(lines)))
+        strata = (order.numpy() + numbers.random(len(lines))) / len(lines)
+        time_index = torch.from_numpy((strata * config.train_timesteps).astype(np.int64)).to(config.device)
+        abar = abar_of_time[time_index][:, None, None]
+        epsilon = torch.randn(lines.shape, generator=noise).to(lines)
+        noisy, wanted = abar.sqrt() * lines + (1 - abar).sqrt() * epsilon, target_of("v", lines, epsilon, abar)
+        mine = slice(part, None, run.parts)
+        with autocast(config.device, config.precision):
+            answer = model(noisy[mine], time_index[mine], None if axes is None else axes[mine]).float()
+        return F.mse_loss(answer, wanted[mine])
+
+    loss = _optimise("lines", run, model, average, loss_of, config.line_steps, config.line_rate)
+    return average.eval(), loss
+
+
 def _optimise(
     stage: Stage,
     run: _Run,
@@ -464,6 +530,7 @@ def _update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
 
 def _generators(config: TrainingConfig, stage: Stage, step: int) -> tuple[np.random.Generator, torch.Generator]:
     """The randomness of one step: for the crops (NumPy) and for the noise (torch, on the CPU for every device)."""
-    words = np.random.SeedSequence([config.seed, ("autoencoder", "denoiser", "calibration").index(stage), step + 1])
+    stages = ("autoencoder", "denoiser", "calibration", "lines")
+    words = np.random.SeedSequence([config.seed, stages.index(stage), step + 1])
     noise = torch.Generator().manual_seed(int(words.generate_state(1, np.uint64)[0] >> 1))
     return np.random.default_rng(words), noise

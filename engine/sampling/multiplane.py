@@ -68,6 +68,8 @@ class Calibration:
     """[E, C] and"""
     log_gain: Tensor
     """[E, C, Q] or [E, C, 3, Q]: moment correction of each of E steps (`engine.sampling.moments`)."""
+    points: Tensor | None = None
+    """[M, C], samples of single latents, where the bundle has a network of lines (`engine.sampling.kikuchi`)."""
     numbers: SamplerNumbers = SamplerNumbers()
 
     @property
@@ -81,7 +83,8 @@ class Calibration:
         return neighbour_correlation(self.autocovariance)
 
     def tensors(self) -> dict[str, Tensor]:
-        return {"autocovariance": self.autocovariance, "shift": self.shift, "log_gain": self.log_gain}
+        found = {"autocovariance": self.autocovariance, "shift": self.shift, "log_gain": self.log_gain}
+        return found if self.points is None else found | {"points": self.points}
 
     def to(self, device: str) -> "Calibration":
         moved = {name: tensor.to(device) for name, tensor in self.tensors().items()}

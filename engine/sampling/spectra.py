@@ -252,6 +252,9 @@ class SpectralFilter:
         device = autocovariance.device
         s3 = volume_spectrum(autocovariance.cpu(), shape)
         self._s2 = [plane_spectrum(s3, axis).to(device, torch.float32) for axis in range(3)]
+        across = [tuple(1 + other for other in range(3) if other != axis) for axis in range(3)]
+        self._s1 = [s3.mean(dim=both, keepdim=True).to(device, torch.float32) for both in across]
+        self._s0 = s3.mean(dim=(1, 2, 3), keepdim=True).to(device, torch.float32)
         self._s3 = s3.to(device, torch.float32)
 
     def gain(self, axis: int, abar: float) -> Tensor:
@@ -259,6 +262,15 @@ class SpectralFilter:
         s2 = (1 - abar) / abar
         gain = (self._s3 / (self._s3 + s2)) / (self._s2[axis] / (self._s2[axis] + s2))
         return gain.clamp(max=self.cap)
+
+    def remainder(self, abar: float) -> Tensor:
+        """What Wiener's filter of the volume has beyond those of planes, less lines, plus points: [C, D, H, W], for a
+        noisy volume divided by the root of abar (`engine.sampling.kikuchi`)."""
+        s2 = (1 - abar) / abar
+        found: Tensor = self._s3 / (self._s3 + s2) - self._s0 / (self._s0 + s2)
+        for planes, lines in zip(self._s2, self._s1, strict=True):
+            found = found - planes / (planes + s2) + lines / (lines + s2)
+        return found
 
     def __call__(self, volume: Tensor, axis: int, abar: float) -> Tensor:
         """Filter a clean estimate [B, C, D, H, W] that was made of the planes across `axis` at noise level `abar`."""

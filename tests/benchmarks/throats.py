@@ -4,13 +4,16 @@
     python -m tests.benchmarks.throats --count 2 --times 100                # a minute
 
 Latents of true blocks (mean of the three axes' encodings) are noised to a time of training and sampled down from there
-as volumes are, in steps of `--step` trained times. The first phase's diffusivity is held against the natural power law
-of the true blocks at each volume's own fraction; blocks that do not percolate count as 0. Beside it the network's mean
-squared error on the planes of the result, noised to time 100: planes that it knows as natural have that of the true
-ones. Blocks of the training part; the last row of the table is the blocks as they are.
+as volumes are, in steps of `--step` trained times; two more rows begin with noise alone, in the bundle's own steps, its
+planes taken one axis at a time or all at once with lines and points. The first phase's diffusivity is held against the
+natural power law of the true blocks at each volume's own fraction; blocks that do not percolate count as 0. Beside it
+the network's mean squared error on the planes of the result, noised to time 100: planes that it knows as natural have
+that of the true ones. Blocks of the training part; the last row of the table is the blocks as they are.
 """
 
 import argparse
+import copy
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,17 +23,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.descriptors.surface import surface_area
+from engine.design import fusion, sample_latents
 from engine.evaluation.null import blocks
 from engine.micrographs.crops import one_hot
 from engine.models.bundle import Bundle, load_bundle
 from engine.models.inference import Inference
 from engine.properties.transport import solve
 from engine.sampling.moments import MomentMatching
-from engine.sampling.multiplane import ROLL, Noise, assured, rolled, spectral
+from engine.sampling.multiplane import ROLL, Noise, rolled
 from engine.sampling.planes import to_planes
 from engine.sampling.refine import decode_volume
 from engine.sampling.solvers import make_solver
-from engine.sampling.spectra import SpectralFilter, volume_spectrum
+from engine.sampling.spectra import volume_spectrum
 from tests.benchmarks.common import machine, table
 from tests.benchmarks.materials import DATA, MATERIALS
 
@@ -55,9 +59,7 @@ def sampled_down(latents: Tensor, start: float, step: float, bundle: Bundle, inf
     calibration, shape = bundle.calibration, tuple(latents.shape[1:])
     noise = Noise(list(range(len(latents))))
     space = (shape[1], shape[2], shape[3])
-    denoise = spectral(
-        assured(inference.denoise, calibration.numbers.snr_factor), SpectralFilter(calibration.autocovariance, space)
-    )
+    denoise = fusion(bundle, inference, space, calibration.numbers, inference.denoise)
     power = volume_spectrum(calibration.autocovariance, space).float()
     matching = MomentMatching(power, torch.zeros(shape[0]), side=bundle.card.latent_crop, by_axis=calibration.by_axis)
     times = np.linspace(start, 0, max(2, round(start / step) + 1)) * bundle.schedule.timesteps / 1_000
@@ -70,6 +72,17 @@ def sampled_down(latents: Tensor, start: float, step: float, bundle: Bundle, inf
         x = solver.step(x, turned(x, i % 3, abar), abar, following, fresh)
         x = matching(x, (i + 1) / len(times), following)
     return x
+
+
+def from_noise(count: int, together: bool, bundle: Bundle, inference: Inference) -> Tensor:
+    """Volumes of the bundle's sampler, their moments matched anew; `together` with planes of all axes at once."""
+    calibration, side = bundle.calibration, SIDE // bundle.factor
+    used = bundle if together else copy.copy(bundle)
+    used.calibration = replace(calibration, points=calibration.points if together else None)
+    power = volume_spectrum(calibration.autocovariance, (side, side, side)).float()
+    matching = MomentMatching(power, torch.zeros(len(power)), side=bundle.card.latent_crop, by_axis=calibration.by_axis)
+    noise = Noise(list(range(count)))
+    return sample_latents(used, inference, (SIDE, SIDE, SIDE), calibration.numbers, noise, after_step=matching)
 
 
 def measured(masks: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -132,6 +145,9 @@ def main() -> None:
     rows = [
         row(f"{time:g}", sampled_down(latents, time, arguments.step, bundle, inference)) for time in arguments.times
     ]
+    rows.append(row("noise, axis by axis", from_noise(arguments.count, False, bundle, inference)))
+    if bundle.lines is not None:
+        rows.append(row("noise, planes, lines, points", from_noise(arguments.count, True, bundle, inference)))
     rows += [row("latents decoded", latents), row("true blocks", None)]
     print(machine())
     print(f"{bundle.card.name} {bundle.card.hash[:12]}; natural law {np.exp(height):.3f} f^{exponent:.2f}")

@@ -12,9 +12,10 @@ from engine.errors import InputError
 from engine.guidance.targets import parse_target
 from engine.metrics import Metric
 from engine.micrographs.micrograph import Micrographs
-from engine.models.bundle import CARD, WEIGHTS, find_bundles, load_bundle, read_card
+from engine.models.bundle import CARD, WEIGHTS, find_bundles, load_bundle, read_card, save_bundle
 from engine.outcomes import DesignOutcome, Outcome
 from engine.request import Request, Settings
+from engine.sampling.kikuchi import POINTS
 from engine.sampling.spectra import along_axes
 from engine.train import WORKSPACE, calibrate, train
 from tests.engine.models.tiny import CONFIG, level_cut, micrographs
@@ -65,6 +66,24 @@ def test_the_networks_of_a_finished_bundle_are_calibrated_anew(bundle, folder, t
     assert card.training == {**bundle.card.training, "calibration": "train again"} and card.name == "again"
     assert card.metrics == bundle.card.metrics and card.calibration == bundle.card.calibration
     assert card.weights_sha256 == bundle.card.weights_sha256 and card.hash == bundle.card.hash
+
+
+def test_a_bundle_of_before_gets_a_network_of_lines_when_it_is_calibrated(bundle, tmp_path):
+    """Its volumes were fused axis by axis; from then on they are made of planes, lines and points."""
+    assert bundle.lines is not None and bundle.calibration.points.shape == (POINTS, 1)
+    card = replace(bundle.card, lines=None, metrics={})
+    before = replace(bundle.calibration, points=None)
+    save_bundle(tmp_path / "old", card, bundle.autoencoder, bundle.denoiser, before, bundle.composition)
+    old = load_bundle(tmp_path / "old")
+    assert old.lines is None and old.calibration.points is None
+    (axis_by_axis,) = generate([request(settings=Settings(steps=2, refine_passes=0))], old)
+    calibrate(old, micrographs(), tmp_path / "new")
+    new = load_bundle(tmp_path / "new")
+    assert new.card.lines == bundle.card.lines and torch.equal(new.calibration.points, bundle.calibration.points)
+    # On the same crops, encoded by an autoencoder that was saved in half precision.
+    assert new.card.metrics["lines_loss"] == pytest.approx(bundle.card.metrics["lines_loss"], rel=1e-3)
+    (together,) = generate([request(settings=Settings(steps=2, refine_passes=0))], new)
+    assert (axis_by_axis.labels != together.labels).any()
 
 
 def test_a_calibration_wants_the_images_of_the_training_and_a_place(bundle, folder, tmp_path):

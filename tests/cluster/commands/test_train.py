@@ -21,7 +21,7 @@ def test_check_prints_the_plan_and_writes_nothing(call: Call, images: Path, tmp_
     called = call(*options(images), "--steps", 7, "--seed", 3, "--region", "x=0:80", "--check")
     assert called.status == 0, called.stderr
     assert "trains on 1 image 96x80" in called.stdout
-    assert "pore = label 0" in called.stdout and "denoiser 7 steps, seed 3" in called.stdout
+    assert "pore = label 0" in called.stdout and "denoiser 7 steps, lines 1000 steps, seed 3" in called.stdout
     assert not list((tmp_path / "cwd").iterdir())
 
 

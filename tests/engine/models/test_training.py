@@ -28,7 +28,9 @@ def finished(tmp_path_factory):
     return workspace, train_networks(micrographs(), workspace, CONFIG)
 
 
-@pytest.mark.parametrize(("stage", "number"), [("autoencoder", signal.SIGINT), ("denoiser", signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("stage", "number"), [("autoencoder", signal.SIGINT), ("denoiser", signal.SIGTERM), ("lines", signal.SIGINT)]
+)
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(finished, tmp_path, stage, number):
     straight, seen = finished[1], []
 
@@ -45,7 +47,7 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(finished, tmp_path, st
     resumed = train_networks(micrographs(), tmp_path / "stopped", CONFIG, lambda p: later.append((p.stage, p.step)))
     assert later[0] == (stage, 4)
     assert same(straight.autoencoder, resumed.autoencoder)
-    assert same(straight.denoiser, resumed.denoiser)
+    assert same(straight.denoiser, resumed.denoiser) and same(straight.lines, resumed.lines)
     assert straight.metrics == pytest.approx(resumed.metrics)
 
 
@@ -63,7 +65,7 @@ def test_a_killed_run_goes_on_from_the_last_checkpoint_of_the_clock(tmp_path, mo
         train_networks(micrographs(), tmp_path / "killed", config, crash)
     later = []
     resumed = train_networks(micrographs(), tmp_path / "killed", config, lambda p: later.append((p.stage, p.step)))
-    assert later == [("denoiser", 4)]
+    assert later == [("denoiser", 4), *(("lines", step) for step in range(1, 5))]
     assert same(straight.denoiser, resumed.denoiser) and straight.descriptors == resumed.descriptors
 
 

@@ -12,6 +12,7 @@ CONFIG = TrainingConfig(
     batch=2,
     autoencoder_steps=4,
     denoiser_steps=4,
+    line_steps=4,
     denoiser_width=16,
     denoiser_multipliers=(1, 1, 2),
     calibration_crops=32,
