@@ -11,6 +11,9 @@ of the material's spectrum lacks correlations between points that share no plane
 difference is added as a linear term. What results is exact for Gaussian fields, for independent layers, columns and
 points, and counts what is not Gaussian once, in all planes together.
 
+In the first steps planes tell nothing that is not Gaussian yet, and in the last ones each knows enough by itself, while
+sums carry the errors of seven estimates: there planes are corrected axis by axis (`BETWEEN`), for a third of the time.
+
 Shapes: `B` volumes, `C` channels, `D H W` latent space (z, y, x), `M` samples.
 """
 
@@ -20,7 +23,7 @@ import torch
 from torch import Tensor
 
 from engine.sampling.moments import with_mean_of
-from engine.sampling.multiplane import PlaneDenoiser, VolumeDenoiser, mpdd
+from engine.sampling.multiplane import PlaneDenoiser, VolumeDenoiser, mpdd, spectral
 from engine.sampling.spectra import SpectralFilter, scale_modes
 
 AXES = (0, 1, 2)
@@ -28,6 +31,9 @@ KERNEL = 0.06
 """Standard deviation, of normalised latents, of the kernel around each sample of a point's distribution."""
 POINTS = 512
 """Samples of it that a bundle keeps."""
+BETWEEN = (0.04, 0.96)
+"""Alpha-bar from and up to which everything is summed. On Berea wider limits change nothing but the time; .1 and .85
+give less of the natural diffusivity."""
 AT_ONCE = 2**21
 """Distances between points and samples held at once."""
 
@@ -54,9 +60,11 @@ def kikuchi(
         told: [B] bool, the volumes of which `denoise` is told descriptors: their means are what the planes say, in the
             mean of the axes, for they are known and not inferred.
     """
-    plain = mpdd(denoise)
+    plain, by_axis = mpdd(denoise), spectral(denoise, spectral_filter, told)
 
     def fused(volume: Tensor, axis: int, abar: float) -> Tensor:
+        if not BETWEEN[0] <= abar <= BETWEEN[1]:
+            return by_axis(volume, axis, abar)
         planes = torch.zeros_like(volume)
         for across in AXES:
             planes += plain(volume, across, abar)
