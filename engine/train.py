@@ -1,4 +1,4 @@
-"""Training of a bundle from micrographs: autoencoder, denoiser, calibration, in one call that can be interrupted.
+"""Training of a bundle from micrographs: autoencoder, denoiser, lines, calibration, in one call that can be stopped.
 
     micrographs = read_micrographs([Path("rock.tif")], ("pore", "solid"))
     card = train(micrographs, Path("my_bundle"), PRESETS["cpu"])

@@ -107,7 +107,7 @@ def train(
         bool, typer.Option("--check", help="Examine the images and say what they are good for; train nothing.")
     ] = False,
 ) -> None:
-    """Train a bundle on labelled micrographs: autoencoder, then denoiser, then calibration.
+    """Train a bundle on labelled micrographs: autoencoder, denoiser, lines, calibration.
 
     Stop it at any time (Ctrl-C, or even a kill): the same command goes on from the last checkpoint.
 

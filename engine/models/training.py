@@ -1,4 +1,4 @@
-"""Training of a bundle's networks: the autoencoder, then the denoiser on its latents.
+"""Training of a bundle's networks: the autoencoder, then the denoiser of planes of its latents, then that of lines.
 
 Shapes: `B` batch, `K` phases, `C` latent channels, `N` crop pixels, `n` = N/4 latent pixels.
 
