@@ -35,6 +35,10 @@ from engine.sampling.spectra import plane_autocovariance, radial_autocovariance,
 
 TAPER = 13 / 16  # of a crop's side: the autocovariance ends inside what was seen, where there still are pairs of pixels
 LAGS = 32
+ENOUGH = 0.003
+"""Relative error of the worst phase's fraction in the calibration's volumes."""
+RESPONSES = (0.3, 1.5)
+"""Between which the fractions of volumes follow a shift of their mean, relative to those of crops (Berea: .6)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,20 +250,26 @@ def match_composition(
     wanted: Statistics,
     seeds: Sequence[int],
     side: int,
-    rounds: int = 3,
+    rounds: int = 4,
 ) -> tuple[Calibration, list[NDArray[np.uint8]]]:
     """`match_moments` with the latent mean at which the generated volumes have the fractions of the training data.
 
-    Decoding is not linear, so mean 0 need not give exactly those; each round moves the mean by what is missing.
+    Decoding is not linear, so mean 0 need not give exactly those. Each round moves the mean by what is missing, from
+    the second on by what the last move has shown that it takes, until it is `ENOUGH`.
     """
     mean = torch.zeros(bundle.card.autoencoder.latent_channels, device=bundle.device)
-    for last in reversed(range(rounds)):
+    asked, before, response = None, np.zeros(0), 1.0
+    for left in reversed(range(rounds)):
         calibration, volumes = match_moments(bundle, inference, numbers, mean, seeds, side)
         found = np.mean([[(volume == k).mean() for k in range(len(bundle.card.phases))] for volume in volumes], axis=0)
-        if last:
-            here = bundle.composition.offset.cpu().numpy() + (bundle.composition.slope @ mean).cpu().numpy()
-            goal = {k: float(here[k] + wanted.fraction[k] - found[k]) for k in range(len(found) - 1)}
-            mean = mean + bundle.composition.shift(mean, goal)
+        missing = wanted.fraction - found
+        if not left or np.abs(missing / wanted.fraction).max() < ENOUGH:
+            break
+        if asked is not None:
+            response = float(np.clip((found - before) @ asked / (asked @ asked), *RESPONSES))
+        asked, before = missing / response, found
+        here = bundle.composition.offset.cpu().numpy() + (bundle.composition.slope @ mean).cpu().numpy()
+        mean = mean + bundle.composition.shift(mean, {k: float(here[k] + asked[k]) for k in range(len(found) - 1)})
     return calibration, volumes
 
 
@@ -315,7 +325,7 @@ def choose_numbers(
                 curve.append({**entry, "score": _score(entry)})
                 return _score(entry)
         seeds = [config.seed * 1_000 + i for i in range(max(1, config.calibration_volumes // 2))]
-        _, volumes = match_composition(bundle, inference, numbers, wanted, seeds, config.crop, rounds=2)
+        _, volumes = match_composition(bundle, inference, numbers, wanted, seeds, config.crop)
         found = volume_statistics(volumes, len(bundle.card.phases), by_axis=bundle.calibration.by_axis)
         errors = mismatch(found, wanted)
         errors["rhythm"] = rhythm(volumes, bundle.factor)

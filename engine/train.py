@@ -203,7 +203,7 @@ def _calibrated(
 
         numbers, curve = choose_numbers(bundle, inference, wanted, config, known=known, on_step=on_step)
         seeds = [config.seed * 1_000 + i for i in range(2 * config.calibration_volumes)]
-        calibration, _ = match_composition(bundle, inference, numbers, wanted, seeds, config.crop, rounds=2)
+        calibration, _ = match_composition(bundle, inference, numbers, wanted, seeds, config.crop)
     settled = asdict(calibration.numbers)
     chosen = next((entry for entry in curve if all(entry[name] == value for name, value in settled.items())), {})
     metrics = dict(card.metrics) | {

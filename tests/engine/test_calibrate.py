@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine import calibrate
-from engine.calibrate import choose_numbers, mismatch, volume_statistics
+from engine.calibrate import ENOUGH, choose_numbers, match_composition, mismatch, volume_statistics
 from engine.models.bundle import load_bundle
 from engine.models.presets import TrainingConfig
 from engine.sampling.multiplane import SamplerNumbers
@@ -69,3 +69,25 @@ def test_what_costs_nothing_is_kept_where_it_is_better_and_what_costs_time_where
     chosen, curve = choose_numbers(bundle, None, None, TrainingConfig())
     assert (chosen.snr_factor, chosen.eta, chosen.refine_passes, chosen.steps) == (1.2, 0.5, 0, 32)
     assert len(curve) == 1 + len(calibrate.CHANGES)
+
+
+@pytest.mark.parametrize("response", [0.5, 1.0, 1.3])
+def test_fractions_are_matched_however_the_volumes_follow_their_mean(monkeypatch, tmp_path, response):
+    """Volumes whose fractions are off at first and follow the mean less, as, or more than those of crops."""
+    write_untrained_bundle(tmp_path / "toy", ("a", "b", "c"))
+    bundle = load_bundle(tmp_path / "toy")
+    rounds = []
+
+    def made(of, inference, numbers, mean, seeds, side):
+        shares = np.array([0.4, 0.35, 0.25]) + response * (bundle.composition.slope @ mean).numpy()
+        ends = np.cumsum(np.round(shares * 1e6)).astype(int)
+        volume = np.searchsorted(ends[:2], np.arange(1_000_000), side="right").reshape(100, 100, 100)
+        rounds.append(shares)
+        return None, [volume.astype(np.uint8)]
+
+    monkeypatch.setattr(calibrate, "match_moments", made)
+    wanted = volume_statistics([np.arange(27, dtype=np.uint8).reshape(3, 3, 3) % 3], 3)  # a third each
+    _, (volume,) = match_composition(bundle, None, SamplerNumbers(), wanted, [0], 100)
+    found = np.array([(volume == k).mean() for k in range(3)])
+    assert np.abs(found * 3 - 1).max() < ENOUGH
+    assert len(rounds) == (2 if response == 1 else 3)
