@@ -76,13 +76,13 @@ def test_a_bundle_of_before_gets_a_network_of_lines_when_it_is_calibrated(bundle
     save_bundle(tmp_path / "old", card, bundle.autoencoder, bundle.denoiser, before, bundle.composition)
     old = load_bundle(tmp_path / "old")
     assert old.lines is None and old.calibration.points is None
-    (axis_by_axis,) = generate([request(settings=Settings(steps=2, refine_passes=0))], old)
+    (axis_by_axis,) = generate([request(settings=Settings(steps=8, refine_passes=0))], old)
     calibrate(old, micrographs(), tmp_path / "new")
     new = load_bundle(tmp_path / "new")
     assert new.card.lines == bundle.card.lines and torch.equal(new.calibration.points, bundle.calibration.points)
     # On the same crops, encoded by an autoencoder that was saved in half precision.
     assert new.card.metrics["lines_loss"] == pytest.approx(bundle.card.metrics["lines_loss"], rel=1e-3)
-    (together,) = generate([request(settings=Settings(steps=2, refine_passes=0))], new)
+    (together,) = generate([request(settings=Settings(steps=8, refine_passes=0))], new)
     assert (axis_by_axis.labels != together.labels).any()
 
 
