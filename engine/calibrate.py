@@ -35,6 +35,8 @@ from engine.sampling.spectra import plane_autocovariance, radial_autocovariance,
 
 TAPER = 13 / 16  # of a crop's side: the autocovariance ends inside what was seen, where there still are pairs of pixels
 LAGS = 32
+ROUNDS = 4
+"""Of moving the latent mean at most, until the fractions are `ENOUGH`."""
 ENOUGH = 0.003
 """Relative error of the worst phase's fraction in the calibration's volumes."""
 RESPONSES = (0.3, 1.5)
@@ -65,9 +67,9 @@ class Statistics:
 
 def latent_statistics(
     inference: Inference, crops: CropSampler, phases: int, seed: int, count: int
-) -> tuple[Tensor, Composition, Tensor]:
-    """Autocovariance [C, L] or [C, 3, L, L] of the normalised latents, composition and single latents [M, C], from
-    `count` training crops."""
+) -> tuple[Tensor, Composition, Tensor | None]:
+    """Autocovariance [C, L] or [C, 3, L, L] of the normalised latents, composition and, where there is a network of
+    lines, single latents [M, C], from `count` training crops."""
     drawn = crops.draw(count, np.random.default_rng([seed, 2]))
     hot = one_hot(drawn.indices, phases).to(inference.device)
     latents = inference.encode(hot).cpu()  # [M, C, h, w]
@@ -77,7 +79,8 @@ def latent_statistics(
         autocovariance = plane_autocovariance(centred, drawn.planes, taper)
     else:
         autocovariance = radial_autocovariance(centred, taper)
-    return autocovariance, fit_composition(latents, hot.mean(dim=(2, 3)).cpu()), sample_points(latents)
+    points = sample_points(latents) if inference.has_lines else None
+    return autocovariance, fit_composition(latents, hot.mean(dim=(2, 3)).cpu()), points
 
 
 def uncorrected(
@@ -250,7 +253,6 @@ def match_composition(
     wanted: Statistics,
     seeds: Sequence[int],
     side: int,
-    rounds: int = 4,
 ) -> tuple[Calibration, list[NDArray[np.uint8]]]:
     """`match_moments` with the latent mean at which the generated volumes have the fractions of the training data.
 
@@ -259,7 +261,7 @@ def match_composition(
     """
     mean = torch.zeros(bundle.card.autoencoder.latent_channels, device=bundle.device)
     asked, before, response = None, np.zeros(0), 1.0
-    for left in reversed(range(rounds)):
+    for left in reversed(range(ROUNDS)):
         calibration, volumes = match_moments(bundle, inference, numbers, mean, seeds, side)
         found = np.mean([[(volume == k).mean() for k in range(len(bundle.card.phases))] for volume in volumes], axis=0)
         missing = wanted.fraction - found

@@ -177,7 +177,7 @@ def _calibrated(
     autocovariance, composition, points = latent_statistics(
         inference, CropSampler(micrographs, config.crop), len(card.phases), config.seed, config.calibration_crops
     )
-    calibration = uncorrected(autocovariance, card.latent_crop, points=None if bundle.lines is None else points)
+    calibration = uncorrected(autocovariance, card.latent_crop, points=points)
     networks = bundle.autoencoder, bundle.denoiser
     bundle = Bundle(card, *networks, calibration, composition, config.device, lines=bundle.lines)
     curve: list[dict[str, Any]] = []

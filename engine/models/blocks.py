@@ -15,29 +15,41 @@ def group_norm(channels: int) -> nn.GroupNorm:
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions with a skip; scale and shift by an embedding where there is one.
+    """Two convolutions of 3 pixels with a skip, of planes or lines; scale and shift by an embedding where there is one.
 
     The last convolution starts at zero, so a fresh block is the identity (He et al. 2016; Ho et al. 2020).
     """
 
-    def __init__(self, in_channels: int, out_channels: int, embedding: int | None = None, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        embedding: int | None = None,
+        dropout: float = 0.0,
+        *,
+        lines: bool = False,
+        dilation: int = 1,
+    ) -> None:
+        """`dilation` of the first convolution."""
         super().__init__()
+        convolution = nn.Conv1d if lines else nn.Conv2d
         self.norm_in = group_norm(in_channels)
-        self.conv_in = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.conv_in = convolution(in_channels, out_channels, 3, padding=dilation, dilation=dilation)
         self.norm_out = group_norm(out_channels)
         self.dropout = nn.Dropout(dropout)
-        self.conv_out = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.conv_out = convolution(out_channels, out_channels, 3, padding=1)
         nn.init.zeros_(self.conv_out.weight)
         assert self.conv_out.bias is not None
         nn.init.zeros_(self.conv_out.bias)
         self.modulation = None if embedding is None else nn.Linear(embedding, 2 * out_channels)
-        self.skip = nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
+        self.skip = nn.Identity() if in_channels == out_channels else convolution(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
-        """x [B, C_in, H, W], embedding [B, E] -> [B, C_out, H, W]."""
+        """x [B, C_in, H, W] or [B, C_in, L], embedding [B, E] -> the same with C_out channels."""
         h = self.norm_out(self.conv_in(F.silu(self.norm_in(x))))
         if self.modulation is not None:
-            scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)
+            known = self.modulation(embedding)
+            scale, shift = known.reshape(*known.shape, *(1 for _ in h.shape[2:])).chunk(2, dim=1)
             h = torch.addcmul(shift, h, 1 + scale)
         out: Tensor = self.skip(x) + self.conv_out(self.dropout(F.silu(h)))
         return out

@@ -82,6 +82,11 @@ class Inference:
         single._planes = 1
         return single
 
+    @property
+    def has_lines(self) -> bool:
+        """Whether the bundle has a network of lines."""
+        return self._lines is not None
+
     def border(self, periodic: bool) -> Border:
         """How planes at full resolution are redrawn: sides that join get a margin that the network can halve."""
         return Border(margin=math.ceil(JOINED / self._step) * self._step, offset=True) if periodic else OPEN

@@ -5,11 +5,10 @@ Shapes: `B` batch, `C` channels, `L` latent pixels along the line, `E` embedding
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.models.blocks import group_norm
+from engine.models.blocks import ResidualBlock, group_norm
 from engine.models.condition import Condition, ConditionEmbedding
 from engine.models.denoiser import sinusoids
 
@@ -40,7 +39,8 @@ class LineDenoiser(nn.Module):
         self.condition = ConditionEmbedding(planes=config.axes, classes=0, descriptors=0, embedding=embedding)
         self.stem = nn.Conv1d(config.channels, width, 3, padding=1)
         self.blocks = nn.ModuleList(
-            _Block(width, embedding, DILATIONS[i % len(DILATIONS)]) for i in range(config.blocks)
+            ResidualBlock(width, width, embedding, lines=True, dilation=DILATIONS[i % len(DILATIONS)])
+            for i in range(config.blocks)
         )
         self.head = nn.Sequential(group_norm(width), nn.SiLU(), nn.Conv1d(width, config.channels, 3, padding=1))
 
@@ -55,25 +55,4 @@ class LineDenoiser(nn.Module):
         for block in self.blocks:
             x = block(x, known)
         out: Tensor = self.head(x)
-        return out
-
-
-class _Block(nn.Module):
-    """Two convolutions with a skip, scale and shift by the embedding; the last starts at zero."""
-
-    def __init__(self, width: int, embedding: int, dilation: int) -> None:
-        super().__init__()
-        self.norm_in, self.norm_out = group_norm(width), group_norm(width)
-        self.conv_in = nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation)
-        self.conv_out = nn.Conv1d(width, width, 3, padding=1)
-        self.modulation = nn.Linear(embedding, 2 * width)
-        assert self.conv_out.bias is not None
-        nn.init.zeros_(self.conv_out.weight)
-        nn.init.zeros_(self.conv_out.bias)
-
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        h = self.norm_out(self.conv_in(F.silu(self.norm_in(x))))
-        scale, shift = self.modulation(embedding)[:, :, None].chunk(2, dim=1)
-        h = torch.addcmul(shift, h, 1 + scale)
-        out: Tensor = x + self.conv_out(F.silu(h))
         return out

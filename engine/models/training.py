@@ -110,7 +110,7 @@ def train_networks(
     *,
     start: Bundle | None = None,
 ) -> TrainedNetworks:
-    """Train both networks, going on from the checkpoints in `workspace` where there are any.
+    """Train the networks, going on from the checkpoints in `workspace` where there are any.
 
     Args:
         micrographs: training data.
@@ -168,9 +168,6 @@ def train_lines(
         run = _Run(
             crops=CropSampler(micrographs, config.crop),
             phases=len(micrographs.phases),
-            scales=(),
-            grey=False,
-            start=None,
             workspace=workspace,
             config=replace(config, device=members.device),
             team=members,
@@ -181,17 +178,17 @@ def train_lines(
 
 @dataclass(frozen=True, kw_only=True)
 class _Run:
-    """What both stages need."""
+    """What every stage needs."""
 
     crops: CropSampler
     phases: int
-    scales: tuple[DescriptorScale, ...]
-    grey: bool
-    start: Bundle | None
     workspace: Path
     config: TrainingConfig
     team: Team
     on_progress: Report | None
+    scales: tuple[DescriptorScale, ...] = ()
+    grey: bool = False
+    start: Bundle | None = None
 
     @property
     def parts(self) -> int:
@@ -409,8 +406,7 @@ def _train_lines(run: _Run, autoencoder: Autoencoder) -> tuple[LineDenoiser, flo
             axes = along.T.repeat_interleave(latents.shape[-1], dim=1).flatten()
         turned = torch.from_numpy(numbers.random(len(lines)) < 0.5).to(config.device)
         lines = torch.where(turned[:, None, None], lines.flip(2), lines)
-        order = torch.from_numpy(numbers.permutation(len(lines)))
-        strata = (order.numpy() + numbers.random(len(lines))) / len(lines)
+        strata = (numbers.permutation(len(lines)) + numbers.random(len(lines))) / len(lines)
         time_index = torch.from_numpy((strata * config.train_timesteps).astype(np.int64)).to(config.device)
         abar = abar_of_time[time_index][:, None, None]
         epsilon = torch.randn(lines.shape, generator=noise).to(lines)

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from engine.parallel import one_thread
-from engine.sampling.kikuchi import AT_ONCE, POINTS, kikuchi, point_estimate, sample_points, to_lines, to_volume
+from engine.sampling.kikuchi import AT_ONCE, POINTS, kikuchi, point_estimate, sample_points
 from engine.sampling.multiplane import Noise, sample
+from engine.sampling.planes import lines_to_volume, to_lines
 from engine.sampling.schedules import LinearSchedule
 from engine.sampling.solvers import Ddim, DpmPlusPlus
 from engine.sampling.spectra import SpectralFilter, to_modes, volume_spectrum
@@ -66,7 +67,7 @@ def test_lines_run_along_their_axis_and_come_back(axis):
     first = [0, slice(None), 0, 0, 0]
     first[2 + axis] = slice(None)
     assert torch.equal(lines[0], x[tuple(first)])
-    assert torch.equal(to_volume(lines, axis, x.shape), x)
+    assert torch.equal(lines_to_volume(lines, axis, x.shape), x)
 
 
 def test_a_gaussian_field_gets_the_estimate_of_wieners_filter():
