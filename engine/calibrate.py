@@ -21,13 +21,14 @@ from engine.descriptors.discrepancy import relative_area
 from engine.descriptors.lineal_path import lineal_path
 from engine.descriptors.surface import surface_area
 from engine.descriptors.two_point import directional_s2
-from engine.design import decode_latents, sample_latents
+from engine.design import decode_latents, draw_of, sample_latents
 from engine.micrographs.crops import CropSampler, one_hot
 from engine.micrographs.micrograph import Micrographs, Slicing
 from engine.models.bundle import Bundle
 from engine.models.inference import Inference
 from engine.models.presets import TrainingConfig
 from engine.sampling.composition import Composition, fit_composition
+from engine.sampling.draw import SURER
 from engine.sampling.kikuchi import sample_points
 from engine.sampling.moments import MomentMatching, bin_count
 from engine.sampling.multiplane import Calibration, MirroredNoise, Noise, SamplerNumbers
@@ -207,20 +208,28 @@ def sample_indices(
     for start in range(0, len(seeds), batch):
         noise = Noise(seeds[start : start + batch], bundle.device)
         latents = sample_latents(bundle, inference, (side, side, side), numbers, noise, sampler)
-        out += _indices(decode_latents(bundle, inference, latents, numbers, noise))
+        draw = draw_of(bundle, (side, side, side), numbers, noise)
+        out += _indices(decode_latents(bundle, inference, latents, numbers, noise, draw))
     return out
 
 
 def match_moments(
-    bundle: Bundle, inference: Inference, numbers: SamplerNumbers, mean: Tensor, seeds: Sequence[int], side: int
-) -> tuple[Calibration, list[NDArray[np.uint8]]]:
+    bundle: Bundle,
+    inference: Inference,
+    numbers: SamplerNumbers,
+    mean: Tensor,
+    seeds: Sequence[int],
+    side: int,
+    lengths: Sequence[float],
+) -> tuple[Calibration, dict[float, list[NDArray[np.uint8]]]]:
     """Measure the moment correction on generated volumes, all of them one batch: two of each seed, of mirrored noise.
 
     Args:
         mean: [C] that the latent volumes shall have.
+        lengths: of the draw, instead of the one in `numbers`.
 
     Returns:
-        the calibration and the volumes of phase indices.
+        the calibration and, for each length, the volumes of phase indices.
     """
     n = side // bundle.factor
     autocovariance = bundle.calibration.autocovariance
@@ -238,11 +247,14 @@ def match_moments(
         points=bundle.calibration.points,
     )
     # A few at a time: decoded volumes are a thousand times larger than latent ones.
-    volumes: list[NDArray[np.uint8]] = []
+    volumes: dict[float, list[NDArray[np.uint8]]] = {length: [] for length in lengths}
     for start in range(0, len(latents), 8):
         some = latents[start : start + 8]
         fresh = Noise([*seeds, *seeds][start : start + 8], bundle.device)
-        volumes += _indices(decode_latents(bundle, inference, some, numbers, fresh))
+        decoded = decode_latents(bundle, inference, some, numbers, fresh)
+        for length in lengths:
+            draw = draw_of(bundle, (side, side, side), replace(numbers, draw_length=length), fresh)
+            volumes[length] += _indices(decoded if draw is None else draw(decoded.clone(), surer=SURER))
     return calibration, volumes
 
 
@@ -253,17 +265,27 @@ def match_composition(
     wanted: Statistics,
     seeds: Sequence[int],
     side: int,
+    lengths: Sequence[float] = (),
 ) -> tuple[Calibration, list[NDArray[np.uint8]]]:
     """`match_moments` with the latent mean at which the generated volumes have the fractions of the training data.
 
     Decoding is not linear, so mean 0 need not give exactly those. Each round moves the mean by what is missing, from
     the second on by what the last move has shown that it takes, until it is `ENOUGH`.
+
+    Args:
+        lengths: of the draw; the first round chooses that of the volumes most like the training data at their own
+            fractions. Empty: the one in `numbers`.
     """
     mean = torch.zeros(bundle.card.autoencoder.latent_channels, device=bundle.device)
+    phases, by_axis = len(bundle.card.phases), bundle.calibration.by_axis
+    lengths = list(lengths or [numbers.draw_length])
     asked, before, response = None, np.zeros(0), 1.0
     for left in reversed(range(ROUNDS)):
-        calibration, volumes = match_moments(bundle, inference, numbers, mean, seeds, side)
-        found = np.mean([[(volume == k).mean() for k in range(len(bundle.card.phases))] for volume in volumes], axis=0)
+        calibration, by_length = match_moments(bundle, inference, numbers, mean, seeds, side, lengths)
+        if len(lengths) > 1:
+            lengths = [min(by_length, key=lambda each: _unlike(by_length[each], wanted, phases, by_axis=by_axis))]
+        volumes = by_length[lengths[0]]
+        found = np.mean([[(volume == k).mean() for k in range(phases)] for volume in volumes], axis=0)
         missing = wanted.fraction - found
         if not left or np.abs(missing / wanted.fraction).max() < ENOUGH:
             break
@@ -272,13 +294,35 @@ def match_composition(
         asked, before = missing / response, found
         here = bundle.composition.offset.cpu().numpy() + (bundle.composition.slope @ mean).cpu().numpy()
         mean = mean + bundle.composition.shift(mean, {k: float(here[k] + asked[k]) for k in range(len(found) - 1)})
-    return calibration, volumes
+    return replace(calibration, numbers=replace(numbers, draw_length=lengths[0])), volumes
+
+
+def _unlike(volumes: Sequence[NDArray[np.uint8]], wanted: Statistics, phases: int, *, by_axis: bool) -> float:
+    """Score of volumes as if they had the wanted fractions."""
+    errors = mismatch(at_fractions(volume_statistics(volumes, phases, by_axis=by_axis), wanted.fraction), wanted)
+    return _score({**errors, "rhythm": 0.0})
+
+
+def at_fractions(found: Statistics, fraction: NDArray[np.float64]) -> Statistics:
+    """What statistics would be at other fractions [K], nearly: surfaces go with the square root of f (1 - f), lineal
+    paths with f, autocovariances stay."""
+    there, here = fraction[:, None], found.fraction[:, None]
+    to, of = there * (1 - there), np.maximum(here * (1 - here), np.finfo(float).tiny)
+    return Statistics(
+        fraction=fraction,
+        surface=found.surface * np.sqrt(to / of),
+        s2=found.autocovariance * to[..., None] + there[..., None] ** 2,
+        lineal=found.lineal * (there / np.maximum(here, np.finfo(float).tiny))[..., None],
+    )
 
 
 def _indices(soft: Tensor) -> list[NDArray[np.uint8]]:
     """[B, K, D, H, W] -> B cubes of phase indices."""
     return list(soft.argmax(dim=1).to(torch.uint8).cpu().numpy())
 
+
+LENGTHS = (0.0, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0)
+"""Of the draw, in voxels, that a calibration chooses from."""
 
 # In the order of what they cost a volume.
 CHANGES: tuple[dict[str, Any], ...] = (
@@ -321,26 +365,27 @@ def choose_numbers(
     """
     curve: list[dict[str, Any]] = []
 
-    def score(numbers: SamplerNumbers) -> float:
+    def measured(numbers: SamplerNumbers) -> tuple[float, SamplerNumbers]:
+        """The score, and the numbers with the draw that is best with them."""
         for entry in known:
-            if all(entry.get(name, value) == value for name, value in asdict(numbers).items()):
+            asked = {name: value for name, value in asdict(numbers).items() if name != "draw_length"}
+            if "draw_length" in entry and all(entry.get(name, value) == value for name, value in asked.items()):
                 curve.append({**entry, "score": _score(entry)})
-                return _score(entry)
+                return _score(entry), replace(numbers, draw_length=entry["draw_length"])
         seeds = [config.seed * 1_000 + i for i in range(max(1, config.calibration_volumes // 2))]
-        _, volumes = match_composition(bundle, inference, numbers, wanted, seeds, config.crop)
+        calibration, volumes = match_composition(bundle, inference, numbers, wanted, seeds, config.crop, LENGTHS)
+        numbers = calibration.numbers
         found = volume_statistics(volumes, len(bundle.card.phases), by_axis=bundle.calibration.by_axis)
         errors = mismatch(found, wanted)
         errors["rhythm"] = rhythm(volumes, bundle.factor)
         curve.append({**asdict(numbers), **errors, "score": _score(errors)})
         if on_step is not None:
             on_step(len(curve), 1 + len(CHANGES), curve)
-        return _score(errors)
+        return _score(errors), numbers
 
-    best = bundle.calibration.numbers
-    best_score = score(best)
+    best_score, best = measured(bundle.calibration.numbers)
     for change in CHANGES:
-        option = replace(best, **change)
-        value = score(option)
+        value, option = measured(replace(best, **change))
         if value < (best_score if change.keys() <= FREE else CLEARLY * best_score):
             best, best_score = option, value
     return best, curve

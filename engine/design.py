@@ -43,6 +43,7 @@ from engine.request import Request, Settings
 from engine.routes import check_route, inside_of, to_guide, told, walks_of
 from engine.sampling.choices import Harmonizing
 from engine.sampling.composition import steer_mean
+from engine.sampling.draw import SURER, Draw
 from engine.sampling.kikuchi import kikuchi
 from engine.sampling.moments import MomentCorrection, StepHook
 from engine.sampling.multiplane import (
@@ -242,7 +243,8 @@ def _generate_batch(
         correct=inside_of(requests, walks, bundle, inference),
         told_of=None if descriptors is None else ~descriptors.isnan().all(dim=(1, 2)),
     )
-    probabilities = decode_latents(bundle, inference, latents, numbers, noise, periodic=periodic)
+    draw = draw_of(bundle, requests[0].shape, numbers, noise)
+    probabilities = decode_latents(bundle, inference, latents, numbers, noise, draw, periodic=periodic)
     if not bool(probabilities.isfinite().all()):
         raise WorkError(
             f"bundle {bundle.card.name}: its networks give no finite numbers with sampler {settings.sampler}, solver "
@@ -262,7 +264,8 @@ def _generate_batch(
         levels, at_once = refine_levels(bundle, numbers), inference.planes_at_once(requests[0].shape)
 
         def finish(volume: Tensor, which: int) -> Tensor:
-            return refine(volume, inference, inference.denoise, levels, streams.select([which]), at_once=at_once)
+            refined = refine(volume, inference, inference.denoise, levels, streams.select([which]), at_once=at_once)
+            return refined if draw is None else draw(refined.clone(), [guided[which]], surer=SURER)
 
         results = guide_batch(
             Batch(
@@ -273,6 +276,7 @@ def _generate_batch(
                 probabilities=probabilities[guided],
                 noise=streams,
                 finish=finish,
+                draw=None if draw is None else lambda soft, which: draw(soft, [guided[i] for i in which]),
                 on_step=_reporter(progress, "guidance"),
             )
         )
@@ -376,13 +380,14 @@ def decode_latents(
     latents: Tensor,
     numbers: SamplerNumbers,
     noise: Noise,
+    draw: Draw | None = None,
     *,
     periodic: bool = False,
 ) -> Tensor:
     """Latent volumes [B, C, d, h, w] -> phase probabilities [B, K, D, H, W].
 
-    Interpolated decode, then refinement. A periodic volume is turned at the end, by numbers of voxels drawn for each:
-    its faces may be any of its planes, on the lattice of the latents or off it.
+    Interpolated decode, then refinement, then the draw, if there is one. A periodic volume is turned before it, by
+    numbers of voxels drawn for each: its faces may be any of its planes, on the lattice of the latents or off it.
     """
     sides = [side * bundle.factor for side in latents.shape[2:]]
     at_once, border = inference.planes_at_once(sides), inference.border(periodic)
@@ -398,7 +403,15 @@ def decode_latents(
     if periodic:
         turns = [noise.integers(0, side) for side in sides]
         probabilities = roll_each(probabilities, list(zip(*turns, strict=True)))
-    return probabilities
+    return probabilities if draw is None else draw(probabilities, surer=SURER)
+
+
+def draw_of(bundle: Bundle, shape: tuple[int, int, int], numbers: SamplerNumbers, noise: Noise) -> Draw | None:
+    """What decides between the phases of volumes of a shape (in voxels), one per stream of `noise`; None where the
+    likeliest is taken."""
+    if not numbers.draw_length:
+        return None
+    return Draw((len(bundle.card.phases), *shape), numbers.draw_length, noise)
 
 
 def sampler_numbers(settings: Settings, bundle: Bundle) -> SamplerNumbers:

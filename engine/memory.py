@@ -3,7 +3,7 @@
 Of `V` voxels, `K` phases and `N = V / f^3` latent pixels of `C` channels, f the factor of the autoencoder, in bytes:
 
     sampling     B x 56 C N + (160 C + 64) N    latent volumes of a batch of B; spectra and gains, shared
-    decoding     (8 K + 12 C / f^2 + 1) V       probabilities as they are and as they become; noise; labels
+    decoding     (12 K + 12 C / f^2 + 1) V      probabilities as they are and as they become; draw; noise; labels
     guidance     by what is asked for           `engine.guidance.memory`
     a call       512 A                          activations of one network call on A pixels
     planes       24 K A                         in work around that call
@@ -73,7 +73,7 @@ def structure_bytes(shape: tuple[int, int, int], phases: int, factor: int, chann
         guidance: bytes per voxel that it takes (`guidance_bytes_per_voxel`); 0 without targets.
     """
     voxels = math.prod(shape)
-    return round((8 * phases + 12 * channels / factor**2 + 1 + guidance) * voxels)
+    return round((12 * phases + 12 * channels / factor**2 + 1 + guidance) * voxels)
 
 
 def call_bytes(shape: tuple[int, int, int], phases: int, factor: int, device: str = "cpu") -> int:

@@ -49,6 +49,8 @@ class Batch:
     """Their streams."""
     finish: Finish
     """Refinement of a decoded volume."""
+    draw: Callable[[Tensor, Sequence[int]], Tensor] | None = None
+    """Draws the phases of some of the B volumes as they were drawn at first, from probabilities [b, K, D, H, W]."""
     on_step: Callable[[int, int], None] | None = None
 
     @property
@@ -93,7 +95,10 @@ def _on_volume(batch: Batch) -> list[Guided]:
     def redraw(current: Tensor, axis: int, which: Sequence[int]) -> Tensor:
         abar = bundle.schedule.abar_at(float(next(step)))
         fresh = batch.noise.select(which)
-        return redraw_planes(current, axis, inference, inference.denoise, abar, fresh, border=border, at_once=at_once)
+        redrawn = redraw_planes(
+            current, axis, inference, inference.denoise, abar, fresh, border=border, at_once=at_once
+        )
+        return redrawn if batch.draw is None else batch.draw(redrawn, which)
 
     return guide(
         batch.probabilities,

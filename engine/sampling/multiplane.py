@@ -56,6 +56,9 @@ class SamplerNumbers:
     """After decoding: they take away what rhythm of the latents' lattice is left, and sharpen."""
     refine_time: float = 100.0
     """Trained time (of 1,000) of the first pass; later passes start lower. Higher, pores grow together."""
+    draw_length: float = 0.0
+    """Phases are drawn from what is decoded, with this correlation length in voxels (`engine.sampling.draw`); 0: each
+    voxel has its likeliest."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,9 +58,9 @@ def test_what_costs_nothing_is_kept_where_it_is_better_and_what_costs_time_where
         value *= {1.0: 1.0, 1.2: 0.99, 1.5: 1.1}[numbers.snr_factor] * (1.3 if numbers.eta == 1 else 1.0)
         return value * (0.95 if numbers.refine_passes else 1.0) * (0.8 if numbers.steps == 32 else 1.0)
 
-    def made(of, inference, numbers, *args, **kwargs):
+    def made(of, inference, numbers, wanted, seeds, side, lengths):
         seen.append(numbers)
-        return None, []
+        return replace(bundle.calibration, numbers=replace(numbers, draw_length=lengths[2])), []
 
     monkeypatch.setattr(calibrate, "match_composition", made)
     monkeypatch.setattr(calibrate, "volume_statistics", lambda *args, **kwargs: None)
@@ -69,6 +69,10 @@ def test_what_costs_nothing_is_kept_where_it_is_better_and_what_costs_time_where
     chosen, curve = choose_numbers(bundle, None, None, TrainingConfig())
     assert (chosen.snr_factor, chosen.eta, chosen.refine_passes, chosen.steps) == (1.2, 0.5, 0, 32)
     assert len(curve) == 1 + len(calibrate.CHANGES)
+    assert chosen.draw_length == curve[0]["draw_length"] == calibrate.LENGTHS[2]
+
+    again, _ = choose_numbers(bundle, None, None, TrainingConfig(), known=curve)
+    assert again == chosen and len(seen) == len(curve), "what is known is not measured again"
 
 
 @pytest.mark.parametrize("response", [0.5, 1.0, 1.3])
@@ -78,12 +82,12 @@ def test_fractions_are_matched_however_the_volumes_follow_their_mean(monkeypatch
     bundle = load_bundle(tmp_path / "toy")
     rounds = []
 
-    def made(of, inference, numbers, mean, seeds, side):
+    def made(of, inference, numbers, mean, seeds, side, lengths):
         shares = np.array([0.4, 0.35, 0.25]) + response * (bundle.composition.slope @ mean).numpy()
         ends = np.cumsum(np.round(shares * 1e6)).astype(int)
         volume = np.searchsorted(ends[:2], np.arange(1_000_000), side="right").reshape(100, 100, 100)
         rounds.append(shares)
-        return None, [volume.astype(np.uint8)]
+        return bundle.calibration, {lengths[0]: [volume.astype(np.uint8)]}
 
     monkeypatch.setattr(calibrate, "match_moments", made)
     wanted = volume_statistics([np.arange(27, dtype=np.uint8).reshape(3, 3, 3) % 3], 3)  # a third each
@@ -91,3 +95,27 @@ def test_fractions_are_matched_however_the_volumes_follow_their_mean(monkeypatch
     found = np.array([(volume == k).mean() for k in range(3)])
     assert np.abs(found * 3 - 1).max() < ENOUGH
     assert len(rounds) == (2 if response == 1 else 3)
+
+
+def test_the_draw_is_the_one_that_looks_most_like_the_training_at_its_fraction(monkeypatch, tmp_path):
+    """Three draws: rods too fine, rods as wanted but fewer, and rods too wide at the wanted fraction."""
+    write_untrained_bundle(tmp_path / "toy")
+    bundle = load_bundle(tmp_path / "toy")
+    wanted = volume_statistics([rods(48, 8)], 2)
+    fewer = rods(48, 8)
+    fewer[:, 40:] = 0
+    volumes = {
+        0.0: [np.tile(rods(48, 8)[:, ::2, ::2], (1, 2, 2))],
+        1.0: [fewer],
+        2.0: [rods(24, 8).repeat(2, axis=1).repeat(2, axis=2)],
+    }
+    asked = []
+
+    def made(of, inference, numbers, mean, seeds, side, lengths):
+        asked.append(list(lengths))
+        return bundle.calibration, {length: volumes[length] for length in lengths}
+
+    monkeypatch.setattr(calibrate, "match_moments", made)
+    calibration, found = match_composition(bundle, None, SamplerNumbers(), wanted, [0], 48, (0.0, 1.0, 2.0))
+    assert calibration.numbers.draw_length == 1.0 and found is volumes[1.0]
+    assert asked == [[0.0, 1.0, 2.0]] + [[1.0]] * (calibrate.ROUNDS - 1)

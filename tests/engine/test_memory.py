@@ -59,7 +59,7 @@ def test_the_formula_by_hand():
     voxels, latent = 64**3, 16**3
     assert sampling_bytes((64, 64, 64), 4, 1) == 56 * latent + 224 * latent
     assert sampling_bytes((64, 64, 64), 4, 1, batch=8) - sampling_bytes((64, 64, 64), 4, 1) == 7 * 56 * latent
-    assert structure_bytes((64, 64, 64), 2, 4, 1) == pytest.approx(17.75 * voxels)
+    assert structure_bytes((64, 64, 64), 2, 4, 1) == pytest.approx(25.75 * voxels)
     guided = structure_bytes((64, 64, 64), 3, 4, 2, guidance=276) - structure_bytes((64, 64, 64), 3, 4, 2)
     assert guided == 276 * voxels
     assert call_bytes((32, 64, 96), 2, 4, "cuda") == (1024 * 256 // (16 * 24)) * 96 * 128 * 560
