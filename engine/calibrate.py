@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.descriptors.chords import chord_lengths
 from engine.descriptors.discrepancy import relative_area
 from engine.descriptors.lineal_path import lineal_path
 from engine.descriptors.surface import surface_area
@@ -56,6 +57,8 @@ class Statistics:
     """[K, A, R]."""
     lineal: NDArray[np.float64]
     """[K, A, R]."""
+    chords: NDArray[np.float64]
+    """[K, A, R], shares of chord lengths."""
 
     @property
     def autocovariance(self) -> NDArray[np.float64]:
@@ -122,12 +125,14 @@ def _statistics(array: NDArray[np.uint8], phases: int) -> Statistics:
         surface=np.array([[float(surface_area(mask, space_dims=dims))] for mask in masks]),
         s2=np.stack([directional_s2(mask, lags, space_dims=dims).numpy() for mask in masks]),
         lineal=np.stack([lineal_path(mask, lags, space_dims=dims) for mask in masks]),
+        chords=np.stack([chord_lengths(mask, lags, space_dims=dims) for mask in masks]),
     )
 
 
 def _alike(found: Statistics) -> Statistics:
     """All axes as one."""
-    return replace(found, s2=found.s2.mean(axis=1, keepdims=True), lineal=found.lineal.mean(axis=1, keepdims=True))
+    means = {name: getattr(found, name).mean(axis=1, keepdims=True) for name in ("s2", "lineal", "chords")}
+    return replace(found, **means)
 
 
 def _crossings(found: Statistics) -> Statistics:
@@ -143,6 +148,7 @@ def _plane_statistics(slicing: Slicing, phases: int) -> Statistics:
         surface=np.insert(found.surface, slicing.plane, np.nan, axis=1),
         s2=np.insert(found.s2, slicing.plane, np.nan, axis=1),
         lineal=np.insert(found.lineal, slicing.plane, np.nan, axis=1),
+        chords=np.insert(found.chords, slicing.plane, np.nan, axis=1),
     )
 
 
@@ -154,6 +160,7 @@ def _average(parts: Sequence[Statistics]) -> Statistics:
         surface=np.nanmean([part.surface for part in parts], axis=0),
         s2=np.nanmean([part.s2[..., :lags] for part in parts], axis=0),
         lineal=np.nanmean([part.lineal[..., :lags] for part in parts], axis=0),
+        chords=np.nanmean([part.chords[..., :lags] for part in parts], axis=0),
     )
 
 
@@ -176,7 +183,20 @@ def mismatch(found: Statistics, wanted: Statistics) -> dict[str, float]:
         "s2": curve(found.s2, wanted.s2),
         "lineal_path": curve(found.lineal, wanted.lineal),
         "autocovariance": curve(found.autocovariance, wanted.autocovariance),
+        "chord_length": _chord_error(found.chords, wanted.chords),
     }
+
+
+def _chord_error(found: NDArray[np.float64], wanted: NDArray[np.float64]) -> float:
+    """Of [K, A, R]: area between the worst pair of distributions; 0 where the training has no whole chords, as along
+    fibres. Of chords up to the last lag alone, since what is longer a small volume never shows."""
+    lags = min(found.shape[-1], wanted.shape[-1])
+    ours, theirs = found[..., :lags], wanted[..., :lags]
+    there = theirs.sum(axis=-1) > 0
+    ours, theirs = ours[there], theirs[there]
+    ours = ours / np.maximum(ours.sum(axis=-1, keepdims=True), np.finfo(float).tiny)
+    theirs = theirs / theirs.sum(axis=-1, keepdims=True)
+    return float(np.abs(ours - theirs).sum(axis=-1).max(initial=0.0))
 
 
 def rhythm(volumes: Sequence[NDArray[np.uint8]], period: int) -> float:
@@ -305,7 +325,7 @@ def _unlike(volumes: Sequence[NDArray[np.uint8]], wanted: Statistics, phases: in
 
 def at_fractions(found: Statistics, fraction: NDArray[np.float64]) -> Statistics:
     """What statistics would be at other fractions [K], nearly: surfaces go with the square root of f (1 - f), lineal
-    paths with f, autocovariances stay."""
+    paths with f, autocovariances and chords stay."""
     there, here = fraction[:, None], found.fraction[:, None]
     to, of = there * (1 - there), np.maximum(here * (1 - here), np.finfo(float).tiny)
     return Statistics(
@@ -313,6 +333,7 @@ def at_fractions(found: Statistics, fraction: NDArray[np.float64]) -> Statistics
         surface=found.surface * np.sqrt(to / of),
         s2=found.autocovariance * to[..., None] + there[..., None] ** 2,
         lineal=found.lineal * (there / np.maximum(here, np.finfo(float).tiny))[..., None],
+        chords=found.chords,
     )
 
 
@@ -334,6 +355,8 @@ CHANGES: tuple[dict[str, Any], ...] = (
     {"refine_passes": 2, "refine_time": 100.0},
     {"steps": 32},
 )
+ERRORS = ("fraction", "surface_area", "s2", "lineal_path", "autocovariance", "chord_length", "rhythm")
+"""Of a calibration's volumes, by their names in the card's curve."""
 CLEARLY = 0.9
 """A change that costs time is kept where it brings the score below this share of the best so far: with a few volumes,
 less may be noise. One that costs nothing is kept wherever the score is lower."""
@@ -342,8 +365,7 @@ FREE = {"snr_factor", "eta"}
 
 def _score(errors: Mapping[str, Any]) -> float:
     """Root mean square of the errors, so that none can be bought with the others."""
-    names = ("fraction", "surface_area", "s2", "lineal_path", "autocovariance", "rhythm")
-    return math.sqrt(sum(errors[name] ** 2 for name in names) / len(names))
+    return math.sqrt(sum(errors[name] ** 2 for name in ERRORS) / len(ERRORS))
 
 
 def choose_numbers(
@@ -369,7 +391,7 @@ def choose_numbers(
         """The score, and the numbers with the draw that is best with them."""
         for entry in known:
             asked = {name: value for name, value in asdict(numbers).items() if name != "draw_length"}
-            if "draw_length" in entry and all(entry.get(name, value) == value for name, value in asked.items()):
+            if set(ERRORS) <= entry.keys() and all(entry.get(name, value) == value for name, value in asked.items()):
                 curve.append({**entry, "score": _score(entry)})
                 return _score(entry), replace(numbers, draw_length=entry["draw_length"])
         seeds = [config.seed * 1_000 + i for i in range(max(1, config.calibration_volumes // 2))]

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from engine.calibrate import choose_numbers, image_statistics, latent_statistics, match_composition, uncorrected
+from engine.calibrate import ERRORS, choose_numbers, image_statistics, latent_statistics, match_composition, uncorrected
 from engine.errors import InputError
 from engine.micrographs.crops import CropSampler
 from engine.micrographs.micrograph import Micrographs, Source, listed
@@ -206,11 +206,7 @@ def _calibrated(
         calibration, _ = match_composition(bundle, inference, numbers, wanted, seeds, config.crop)
     settled = asdict(calibration.numbers)
     chosen = next((entry for entry in curve if all(entry[name] == value for name, value in settled.items())), {})
-    metrics = dict(card.metrics) | {
-        f"calibration_{name}_error": chosen[name]
-        for name in ("fraction", "surface_area", "s2", "lineal_path", "autocovariance", "rhythm")
-        if chosen
-    }
+    metrics = dict(card.metrics) | {f"calibration_{name}_error": chosen[name] for name in ERRORS if chosen}
     metrics |= {KEY: training_curves(micrographs, config.crop, config.seed)}
     card = replace(card, calibration={"numbers": asdict(calibration.numbers), "curve": curve}, metrics=metrics)
     card = save_bundle(out, card, *networks, calibration, composition, lines=bundle.lines)

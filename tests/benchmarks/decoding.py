@@ -4,7 +4,8 @@
 
 Blocks of 64 voxels cubed of the part that trains. Either their planes across one axis are encoded and decoded, all of
 them, by one axis or with the mean of the three; or, as volumes are, from a cube of latents with its planes
-interpolated. Columns: by how much fraction, interfaces crossed along z, y and x, and lineal path are off, by phase.
+interpolated, and their phases drawn. Columns: by how much fraction, interfaces crossed along z, y and x, and lineal
+path are off, by phase.
 
 Last, how well the probabilities of the cubes of latents tell the true phases when they are taken to a power: the mean
 of the negative logarithm over the inner voxels (the blocks are no torus, and decoding takes them for one).
@@ -22,6 +23,8 @@ from engine.evaluation.null import blocks
 from engine.micrographs.crops import one_hot
 from engine.models.bundle import load_bundle
 from engine.models.inference import Inference
+from engine.sampling.draw import SURER, Draw
+from engine.sampling.multiplane import Noise
 from engine.sampling.planes import to_planes, to_volume
 from engine.sampling.refine import decode_volume
 from tests.benchmarks.common import machine, table
@@ -58,6 +61,7 @@ def main() -> None:
     parser.add_argument("--bundle", help="name or path, where not the one that ships")
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--count", type=int, default=6)
+    parser.add_argument("--lengths", type=float, nargs="*", default=[1.5, 2.5], help="of draws, voxels")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -74,6 +78,9 @@ def main() -> None:
     ways: dict[str, Tensor] = {f"planes across {name}": soft for name, soft in zip("zyx", by_axis, strict=True)}
     ways["mean of the three"] = torch.stack(by_axis).mean(dim=0)
     ways["cube of latents"] = decode_volume(latents, inference, bundle.calibration.neighbour_correlation)
+    for length in arguments.lengths:
+        draw = Draw((phases, SIDE, SIDE, SIDE), length, Noise(list(range(len(cubes)))))
+        ways[f"drawn, {length:g}"] = draw(ways["cube of latents"].clone(), surer=SURER)
 
     true = volume_statistics(list(cubes), phases, by_axis=True)
     found = {

@@ -50,7 +50,7 @@ def test_what_costs_nothing_is_kept_where_it_is_better_and_what_costs_time_where
     write_untrained_bundle(tmp_path / "toy")
     bundle = load_bundle(tmp_path / "toy")
     bundle.calibration = replace(bundle.calibration, numbers=SamplerNumbers())
-    errors = {"fraction": 0.0, "surface_area": 0.0, "lineal_path": 0.0, "autocovariance": 0.0}
+    errors = dict.fromkeys(calibrate.ERRORS, 0.0)
     seen = []
 
     def judged(numbers):
