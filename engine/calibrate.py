@@ -319,11 +319,11 @@ def match_composition(
 
 def _unlike(volumes: Sequence[NDArray[np.uint8]], wanted: Statistics, phases: int, *, by_axis: bool) -> float:
     """Score of volumes as if they had the wanted fractions."""
-    errors = mismatch(at_fractions(volume_statistics(volumes, phases, by_axis=by_axis), wanted.fraction), wanted)
+    errors = mismatch(_at_fractions(volume_statistics(volumes, phases, by_axis=by_axis), wanted.fraction), wanted)
     return _score({**errors, "rhythm": 0.0})
 
 
-def at_fractions(found: Statistics, fraction: NDArray[np.float64]) -> Statistics:
+def _at_fractions(found: Statistics, fraction: NDArray[np.float64]) -> Statistics:
     """What statistics would be at other fractions [K], nearly: surfaces go with the square root of f (1 - f), lineal
     paths with f, autocovariances and chords stay."""
     there, here = fraction[:, None], found.fraction[:, None]
@@ -389,8 +389,8 @@ def choose_numbers(
 
     def measured(numbers: SamplerNumbers) -> tuple[float, SamplerNumbers]:
         """The score, and the numbers with the draw that is best with them."""
+        asked = {name: value for name, value in asdict(numbers).items() if name != "draw_length"}
         for entry in known:
-            asked = {name: value for name, value in asdict(numbers).items() if name != "draw_length"}
             if set(ERRORS) <= entry.keys() and all(entry.get(name, value) == value for name, value in asked.items()):
                 curve.append({**entry, "score": _score(entry)})
                 return _score(entry), replace(numbers, draw_length=entry["draw_length"])

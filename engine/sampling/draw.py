@@ -65,7 +65,10 @@ def _gumbel(white: Tensor, length: float) -> Tensor:
 
 
 def _smooth(white: Tensor, length: float) -> Tensor:
-    """White noise [D, H, W] convolved with a Gaussian kernel on the torus, at unit variance."""
+    """White noise [D, H, W] convolved with a Gaussian kernel on the torus, at unit variance.
+
+    By real transforms: at full resolution the complex ones of `scale_modes` would take twice the memory.
+    """
     spectrum, variance = torch.fft.rfftn(white), 1.0
     for axis, side in enumerate(white.shape):
         k = torch.fft.fftfreq(side, device=white.device)

@@ -20,6 +20,7 @@ from torch import Tensor
 from engine.calibrate import Statistics, volume_statistics
 from engine.descriptors.discrepancy import relative_area
 from engine.evaluation.null import blocks
+from engine.guidance.newton import logits
 from engine.micrographs.crops import one_hot
 from engine.models.bundle import load_bundle
 from engine.models.inference import Inference
@@ -51,8 +52,8 @@ def row(way: str, phase: str, k: int, found: Statistics, true: Statistics) -> li
 def surprise(soft: Tensor, cubes: Tensor, power: float) -> float:
     """Mean negative log-likelihood of the true phases [N, D, H, W], nats per inner voxel; soft [N, K, D, H, W]."""
     inner = slice(EDGE, SIDE - EDGE)
-    logits = power * soft[:, :, inner, inner, inner].clamp(min=1e-4).log()
-    return float(torch.nn.functional.cross_entropy(logits, cubes[:, inner, inner, inner]))
+    powered = power * logits(soft[:, :, inner, inner, inner])
+    return float(torch.nn.functional.cross_entropy(powered, cubes[:, inner, inner, inner]))
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from engine.descriptors.discrepancy import relative_area
 from engine.descriptors.lineal_path import lineal_path
 from engine.descriptors.surface import surface_area
 from engine.descriptors.two_point import directional_s2
-from engine.design import decode_latents, sample_latents, sampler_numbers
+from engine.design import decode_latents, draw_of, sample_latents, sampler_numbers
 from engine.evaluation.null import blocks
 from engine.models.bundle import Bundle, load_bundle
 from engine.models.inference import Inference
@@ -106,7 +106,7 @@ def truth_of(arguments: argparse.Namespace, bundle: Bundle) -> dict[str, Any]:
 
 
 def run(bundle: Bundle, inference: Inference, settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Statistics of volumes; the refinement is the calibrated one for all, so that only the sampler differs."""
+    """Statistics of volumes; refinement and draw are the calibrated ones for all, so that only the sampler differs."""
     numbers = sampler_numbers(settings, bundle)
     numbers = replace(numbers, refine_passes=bundle.calibration.numbers.refine_passes)
     side, started = arguments.size, time.perf_counter()
@@ -115,7 +115,9 @@ def run(bundle: Bundle, inference: Inference, settings: Settings, arguments: arg
         noise = Noise([seed], bundle.device)
         harmonizing: Harmonizing | None = settings.harmonizing
         latents = sample_latents(bundle, inference, (side, side, side), numbers, noise, settings.sampler, harmonizing)
-        volumes.append(decode_latents(bundle, inference, latents, numbers, noise)[0].argmax(dim=0).cpu().numpy() == 0)
+        draw = draw_of(bundle, (side, side, side), numbers, noise)
+        [soft] = decode_latents(bundle, inference, latents, numbers, noise, draw)
+        volumes.append(soft.argmax(dim=0).cpu().numpy() == 0)
     seconds = (time.perf_counter() - started) / arguments.count
     found = statistics(volumes) | {"seconds": seconds}
     return {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in found.items()}
